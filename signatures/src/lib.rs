@@ -1,0 +1,3 @@
+//! Signatures and client tables.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,213 @@
+//! What a kernel set holds, how it is changed, and the contract of those who hold it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// An address or a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Element {
+    address: IpAddr,
+    prefix_len: u8,
+}
+
+impl Element {
+    /// One host.
+    pub const fn host(address: IpAddr) -> Self {
+        let prefix_len = if address.is_ipv4() { 32 } else { 128 };
+        Self { address, prefix_len }
+    }
+    /// A network; bits of `address` behind the prefix are cleared. `None` when `prefix_len` exceeds 32
+    /// (IPv4) or 128 (IPv6).
+    pub const fn network(address: IpAddr, prefix_len: u8) -> Option<Self> {
+        let address = match address {
+            IpAddr::V4(v4) if prefix_len <= 32 => {
+                let mask = if prefix_len == 0 {
+                    0
+                } else {
+                    u32::MAX << (32 - prefix_len)
+                };
+                IpAddr::V4(std::net::Ipv4Addr::from_bits(v4.to_bits() & mask))
+            }
+            IpAddr::V6(v6) if prefix_len <= 128 => {
+                let mask = if prefix_len == 0 {
+                    0
+                } else {
+                    u128::MAX << (128 - prefix_len)
+                };
+                IpAddr::V6(std::net::Ipv6Addr::from_bits(v6.to_bits() & mask))
+            }
+            _ => return None,
+        };
+        Some(Self { address, prefix_len })
+    }
+    /// First address.
+    pub const fn address(self) -> IpAddr {
+        self.address
+    }
+    /// Prefix length in bits.
+    pub const fn prefix_len(self) -> u8 {
+        self.prefix_len
+    }
+    /// Whether it is one host.
+    pub const fn is_host(self) -> bool {
+        self.prefix_len == if self.address.is_ipv4() { 32 } else { 128 }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_host() {
+            self.address.fmt(f)
+        } else {
+            write!(f, "{}/{}", self.address, self.prefix_len)
+        }
+    }
+}
+
+/// How long an element stays in a kernel set: 1 to [`Timeout::MAX_SECS`] seconds. Zero would mean for
+/// ever to the kernel and cannot be expressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timeout(NonZeroU32);
+
+impl Timeout {
+    /// The longest timeout that ipset holds (`ipset(8)`, "timeout"): 2,147,483 s, about 24.8 days.
+    pub const MAX_SECS: u32 = 2_147_483;
+
+    /// Rounded up to whole seconds, clamped to 1 ..= [`Timeout::MAX_SECS`].
+    pub fn from_duration(duration: Duration) -> Self {
+        let secs = duration
+            .as_secs()
+            .saturating_add(u64::from(duration.subsec_nanos() > 0));
+        let secs = u32::try_from(secs).unwrap_or(Self::MAX_SECS).min(Self::MAX_SECS);
+        Self(NonZeroU32::new(secs).unwrap_or(NonZeroU32::MIN))
+    }
+    /// Seconds.
+    pub const fn secs(self) -> u32 {
+        self.0.get()
+    }
+}
+
+/// One change of a kernel set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The element is in the set and its clock starts now, whether it was there or not.
+    Ban(Element, Timeout),
+    /// The element is not in the set, whether it was there or not.
+    Unban(Element),
+}
+
+/// One element as the kernel reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The element.
+    pub element: Element,
+    /// Time until the kernel removes it; `None`: it stays for ever (not added by us).
+    pub remaining: Option<Duration>,
+}
+
+/// Why a backend could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The kernel lacks the facility.
+    #[error("{backend}: this kernel has no {facility}; {advice}")]
+    Unsupported {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What is missing.
+        facility: &'static str,
+        /// What to use instead.
+        advice: &'static str,
+    },
+    /// The process may not do it.
+    #[error("{backend}: {action} is not permitted (CAP_NET_ADMIN is needed)")]
+    Permission {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What was tried.
+        action: &'static str,
+    },
+    /// A set, table or rule is missing.
+    #[error("{backend}: {object} does not exist; `btblocker setup` creates it")]
+    Missing {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What is missing, by kind and name.
+        object: String,
+    },
+    /// A set of that name exists, with other parameters.
+    #[error("{backend}: set {set} exists as {found}, {wanted} is needed; remove it or choose another name")]
+    Mismatch {
+        /// Name of the backend.
+        backend: &'static str,
+        /// Name of the set.
+        set: String,
+        /// What is there.
+        found: String,
+        /// What is needed.
+        wanted: String,
+    },
+    /// The set is full.
+    #[error("{backend}: set {set} is full ({max} elements)")]
+    Full {
+        /// Name of the backend.
+        backend: &'static str,
+        /// Name of the set.
+        set: String,
+        /// Its maximum.
+        max: u32,
+    },
+    /// Any other answer of the kernel.
+    #[error("{backend}: {action} failed on {object}")]
+    Kernel {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        object: String,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Who holds the bans: a kernel facility that drops packets of its elements by itself.
+///
+/// One contract test runs on every implementation.
+pub trait SetBackend: Send {
+    /// Name in reports and options.
+    fn name(&self) -> &'static str;
+
+    /// Creates sets and drop rules that are missing. Idempotent; what is there stays as it is.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or a set of the same name has other parameters.
+    fn ensure(&mut self) -> Result<(), BackendError>;
+
+    /// Checks that the sets exist with the right parameters and that drop rules use them.
+    ///
+    /// # Errors
+    /// [`BackendError::Missing`] or [`BackendError::Mismatch`] naming the first thing that is wrong.
+    fn verify(&mut self) -> Result<(), BackendError>;
+
+    /// Applies changes in order.
+    ///
+    /// # Errors
+    /// After an error the state of the set is unknown until [`SetBackend::list`].
+    fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError>;
+
+    /// All elements with their remaining time.
+    ///
+    /// # Errors
+    /// When the sets are missing or the kernel refuses.
+    fn list(&mut self) -> Result<Vec<Held>, BackendError>;
+
+    /// Removes rules and sets. Idempotent; nothing else is touched.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or somebody else's rule still uses a set.
+    fn teardown(&mut self) -> Result<(), BackendError>;
+}

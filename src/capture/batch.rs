@@ -1,0 +1,137 @@
+//! Many frames in one recycled buffer.
+
+use btblocker_detectors::Timestamp;
+
+/// Link type of a frame, from the numbers of `pcap-linktype(7)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkType {
+    /// BSD loopback, 4-byte address family in host byte order of the capturing machine (0).
+    Null,
+    /// Ethernet (1).
+    Ethernet,
+    /// Raw IPv4 or IPv6 (12, 101, 228, 229).
+    Raw,
+    /// OpenBSD loopback, 4-byte address family in network byte order (108).
+    Loop,
+    /// Linux cooked capture v1 (113).
+    LinuxSll,
+    /// Linux cooked capture v2 (276).
+    LinuxSll2,
+    /// PPP with or without HDLC framing (9, 50).
+    Ppp,
+    /// PPPoE session (51).
+    PppEther,
+    /// Any other number: frames are skipped and counted.
+    Other(i32),
+}
+
+impl LinkType {
+    /// From a number of `pcap-linktype(7)`, or a DLT number as `pcap_datalink(3)` returns it.
+    pub const fn from_number(number: i32) -> Self {
+        match number {
+            0 => Self::Null,
+            1 => Self::Ethernet,
+            12 | 14 | 101 | 228 | 229 => Self::Raw,
+            108 => Self::Loop,
+            113 => Self::LinuxSll,
+            276 => Self::LinuxSll2,
+            9 | 50 => Self::Ppp,
+            51 => Self::PppEther,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// What is known of one frame beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameMeta {
+    /// Capture time.
+    pub at: Timestamp,
+    /// Link type of this frame.
+    pub link: LinkType,
+    /// Index of the interface or file in the capture's list.
+    pub interface: u16,
+    /// Length on the wire in bytes, at least the captured length.
+    pub wire_len: u32,
+    start: u32,
+    len: u32,
+}
+
+/// Up to [`FrameBatch::MAX_FRAMES`] frames, in capture order, in one buffer that is reused.
+#[derive(Debug)]
+pub struct FrameBatch {
+    bytes: Vec<u8>,
+    frames: Vec<FrameMeta>,
+}
+
+impl FrameBatch {
+    /// Most frames of a batch.
+    pub const MAX_FRAMES: usize = 256;
+    /// Bytes of a batch. One frame larger than this is cut to it.
+    pub const MAX_BYTES: usize = 64 * 1024;
+
+    /// An empty batch with all its memory.
+    pub fn new() -> Self {
+        Self {
+            bytes: Vec::with_capacity(Self::MAX_BYTES),
+            frames: Vec::with_capacity(Self::MAX_FRAMES),
+        }
+    }
+    /// Forgets all frames; keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+    }
+    /// Appends a frame. `false`: there is no room, hand the batch on and use another. A frame that is
+    /// larger than a whole batch is cut to [`FrameBatch::MAX_BYTES`].
+    #[must_use]
+    pub fn push(
+        &mut self,
+        at: Timestamp,
+        link: LinkType,
+        interface: u16,
+        wire_len: u32,
+        frame: &[u8],
+    ) -> bool {
+        let frame = &frame[..frame.len().min(Self::MAX_BYTES)];
+        if self.frames.len() == Self::MAX_FRAMES || self.bytes.len() + frame.len() > Self::MAX_BYTES {
+            return false;
+        }
+        let (start, len) = (self.bytes.len() as u32, frame.len() as u32);
+        self.bytes.extend_from_slice(frame);
+        self.frames.push(FrameMeta {
+            at,
+            link,
+            interface,
+            wire_len: wire_len.max(len),
+            start,
+            len,
+        });
+        true
+    }
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+    /// Whether there is no frame.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+    /// The frames in capture order.
+    pub fn frames(&self) -> impl Iterator<Item = (&FrameMeta, &[u8])> {
+        self.frames.iter().map(|meta| {
+            (
+                meta,
+                self.bytes
+                    .get(meta.start as usize..(meta.start + meta.len) as usize)
+                    .unwrap_or(&[]),
+            )
+        })
+    }
+}
+
+impl Default for FrameBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}

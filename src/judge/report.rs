@@ -1,0 +1,64 @@
+//! What the workers tell the judge. Reports are rare: most packets give none.
+
+use btblocker_detectors::{Endpoint, Ends, Evidence, LearnedFrom, Side, Timestamp, Transport};
+
+/// A flow, its originator first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowId {
+    /// Transport protocol.
+    pub transport: Transport,
+    /// The end that sent the first packet (of TCP: the SYN, when it was seen).
+    pub originator: Endpoint,
+    /// The other end.
+    pub responder: Endpoint,
+}
+
+impl FlowId {
+    /// The endpoint of one side.
+    pub const fn end(&self, side: Side) -> Endpoint {
+        match side {
+            Side::Originator => self.originator,
+            Side::Responder => self.responder,
+        }
+    }
+}
+
+/// One piece of evidence, with the flow it was seen on.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    /// Packet time.
+    pub at: Timestamp,
+    /// Index of the interface or file.
+    pub interface: u16,
+    /// The flow.
+    pub flow: FlowId,
+    /// What was seen.
+    pub evidence: Evidence,
+    /// Ends that are proven to take part in this flow so far: TCP by its handshake or by acknowledged
+    /// data both ways, UDP by everything that evidence on this flow has proven until now.
+    pub proven: Ends,
+    /// Payload length of the packet, in bytes.
+    pub payload_len: u32,
+}
+
+/// An endpoint that a host was told of by plaintext BitTorrent traffic.
+#[derive(Clone, Copy, Debug)]
+pub struct LearnedPeer {
+    /// Packet time.
+    pub at: Timestamp,
+    /// Address of the host that was told.
+    pub told: u128,
+    /// The endpoint it was told of.
+    pub endpoint: Endpoint,
+    /// How.
+    pub from: LearnedFrom,
+}
+
+/// What a worker sends to the judge.
+#[derive(Clone, Copy, Debug)]
+pub enum Report {
+    /// A piece of evidence.
+    Sighting(Sighting),
+    /// A learned endpoint.
+    Learned(LearnedPeer),
+}

@@ -1,0 +1,3 @@
+//! The `btblocker` program.
+
+fn main() {}
