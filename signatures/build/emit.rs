@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use crate::validate::{Clients, Pattern, Signature};
+use crate::validate::clients::Clients;
+use crate::validate::{Pattern, Signature};
 use crate::words::Anchor;
 
 /// A byte string literal.

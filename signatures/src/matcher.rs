@@ -28,10 +28,9 @@ impl Pattern {
         if self.mask.is_empty() {
             return head == self.bytes;
         }
-        let fixed = self.bytes.iter().zip(self.mask);
-        head.iter()
-            .zip(fixed)
-            .all(|(byte, (want, mask))| byte & mask == *want)
+        // From the end: the open bits of most patterns are ids, which stand before what is fixed.
+        let mut fixed = head.iter().zip(self.bytes.iter().zip(self.mask)).rev();
+        fixed.all(|(byte, (want, mask))| byte & mask == *want)
     }
 }
 

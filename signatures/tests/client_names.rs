@@ -1,22 +1,23 @@
 //! Names and versions that peer-ids, DHT tags and user agents give.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use btblocker_signatures::{ClientName, client_of_dht_tag, client_of_peer_id, client_of_user_agent};
 use proptest::prelude::*;
 
 mod data_files;
-#[path = "../build/validate.rs"]
+#[path = "../build/validate/mod.rs"]
 #[allow(unreachable_pub, dead_code, reason = "a module of the build script")]
 mod validate;
 #[path = "../src/words.rs"]
 #[allow(unreachable_pub, dead_code, reason = "a module of the build script")]
 mod words;
 
-fn clients() -> validate::Clients {
+fn clients() -> validate::clients::Clients {
     let files = data_files::read(true);
     let [(name, text)] = files.as_slice() else {
         panic!("{files:?}")
     };
-    validate::clients(name, text).unwrap()
+    validate::clients::read(name, text).unwrap()
 }
 
 fn text(client: Option<ClientName>) -> String {

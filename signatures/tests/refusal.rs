@@ -1,7 +1,8 @@
 //! Bad entries are refused with the file, the entry and the reason.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod data_files;
-#[path = "../build/validate.rs"]
+#[path = "../build/validate/mod.rs"]
 #[allow(unreachable_pub, dead_code, reason = "a module of the build script")]
 mod validate;
 #[path = "../src/words.rs"]
@@ -168,7 +169,7 @@ fn bad_client_entries_are_refused_with_the_reason() {
     let good = "[azureus]\nTR = 'Transmission'\n[shadow]\nA = 'ABC'\n[mainline]\nM = 'Mainline'\n\
                 [[convention]]\nname = 'XBT'\nstart = 'XBT'\nversion = { at = 3, length = 3, style = 'triple' }\n\
                 [dht]\nLT = 'libtorrent'\n[agent]\nTransmission = 'Transmission'\n";
-    assert!(validate::clients("c.toml", good).is_ok());
+    assert!(validate::clients::read("c.toml", good).is_ok());
     #[rustfmt::skip]
     let cases = [
         ("TR =", "TRX =", "azureus `TRX`: a code of 2 ASCII characters is expected"),
@@ -186,7 +187,7 @@ fn bad_client_entries_are_refused_with_the_reason() {
     ];
     for (part, other, reason) in cases {
         assert!(good.contains(part), "{part}");
-        let refusals = validate::clients("c.toml", &good.replacen(part, other, 1)).unwrap_err();
+        let refusals = validate::clients::read("c.toml", &good.replacen(part, other, 1)).unwrap_err();
         let [refusal] = refusals.as_slice() else {
             panic!("{part} -> {other}: {refusals:?}")
         };

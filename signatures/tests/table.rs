@@ -1,4 +1,5 @@
 //! Every entry of the table does what it says, and nothing else than the samples expect.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 
@@ -6,7 +7,7 @@ use btblocker_signatures::{Anchor, Confidence, SIGNATURES, Signature, Transport,
 
 mod data_files;
 mod fields;
-#[path = "../build/validate.rs"]
+#[path = "../build/validate/mod.rs"]
 #[allow(unreachable_pub, dead_code, reason = "a module of the build script")]
 mod validate;
 #[path = "../src/words.rs"]
@@ -101,7 +102,7 @@ fn the_table_holds_what_the_files_hold() {
         .collect();
     assert_eq!(written, built);
     assert_eq!(built.len(), SIGNATURES.len(), "ids are unique");
-    assert_eq!(SIGNATURES.len(), 209);
+    assert_eq!(SIGNATURES.len(), 195);
     for (place, signature) in SIGNATURES.iter().enumerate() {
         assert_eq!(usize::from(signature.index), place);
         assert!(std::ptr::eq(by_id(signature.id).unwrap(), signature));
@@ -124,7 +125,7 @@ fn every_anchor_is_used_and_counted() {
         counts,
         [
             ("stream-start", 6),
-            ("datagram-start", 28),
+            ("datagram-start", 14),
             ("peer-message", 33),
             ("handshake-reserved", 10),
             ("peer-id", 3),
