@@ -183,26 +183,18 @@ pub(super) fn negated<S: Serializer>(value: &Option<bool>, s: S) -> Result<S::Ok
     s.serialize_bool(!value.unwrap_or(false))
 }
 
-const CLASSES: [Class; 7] = [
-    Class::BitTorrent,
-    Class::DhtMaintenance,
-    Class::DeliveryOptimization,
-    Class::AceStream,
-    Class::Resilio,
-    Class::Blizzard,
-    Class::Socks,
-];
-
 impl FromStr for ClassName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = CLASSES.into_iter().find(|class| class.name() == text).map(Self);
+        let found = Class::ALL
+            .iter()
+            .copied()
+            .find(|class| class.name() == text)
+            .map(Self);
         found.ok_or_else(|| {
-            format!(
-                "no such class, one of {} is needed",
-                CLASSES.map(Class::name).join(", ")
-            )
+            let names: Vec<_> = Class::ALL.iter().map(|class| class.name()).collect();
+            format!("no such class, one of {} is needed", names.join(", "))
         })
     }
 }
