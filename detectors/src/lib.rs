@@ -10,6 +10,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod bencode;
 pub mod evidence;
 pub mod findings;
 pub mod options;
