@@ -10,13 +10,22 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+#[macro_use]
+extern crate std;
+
 pub mod bencode;
 pub mod evidence;
 pub mod findings;
+pub mod handshake;
+pub mod mse;
 pub mod options;
+pub mod peer_message;
+pub mod randomness;
 pub mod stream;
 pub mod tcp;
 pub mod udp;
+mod wire;
 
 pub use evidence::{
     Class, Client, Confidence, Endpoint, Ends, Evidence, InfoHash, Side, Technique, Timestamp, Transport,
