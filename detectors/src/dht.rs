@@ -28,7 +28,7 @@ use crate::recent::{Recent, digest};
 use crate::reported::Sink;
 use crate::udp::UdpDatagram;
 use crate::{
-    Class, Client, Confidence, Ends, Endpoint, Evidence, InfoHash, Learned, LearnedFrom, Side, Technique,
+    Class, Client, Confidence, Endpoint, Ends, Evidence, InfoHash, Learned, LearnedFrom, Side, Technique,
 };
 
 /// How long an answer may take, in milliseconds. Clients give up after 10 to 20 s.
@@ -111,7 +111,10 @@ fn parse(bytes: &[u8], cut: bool) -> Option<Message<'_>> {
         (b"r", Value::Dict(dict)) => results = Some(dict),
         (b"e", Value::List(list)) => {
             let mut items = list.items();
-            error = matches!((items.next(), items.next()), (Some(Value::Int(_)), Some(Value::Bytes(_))));
+            error = matches!(
+                (items.next(), items.next()),
+                (Some(Value::Int(_)), Some(Value::Bytes(_)))
+            );
         }
         _ => {}
     });
@@ -121,7 +124,11 @@ fn parse(bytes: &[u8], cut: bool) -> Option<Message<'_>> {
         Err(_) => return None,
     }
     let kind = kind?;
-    let dict = if kind == Kind::Response { results } else { arguments.or(results) };
+    let dict = if kind == Kind::Response {
+        results
+    } else {
+        arguments.or(results)
+    };
     let body = dict.map(Body::read).unwrap_or_default();
     let sound = (body.id && (kind != Kind::Query || method.is_some())) || (kind == Kind::Error && error);
     if !sound {
@@ -142,7 +149,16 @@ fn parse(bytes: &[u8], cut: bool) -> Option<Message<'_>> {
         (Some((_, class)), _, None) => ("no-transaction", class, Confidence::Strong),
         (Some((rule, class)), ..) => (rule, class, Confidence::Conclusive),
     };
-    Some(Message { rule, kind, confidence, class, transaction, version, info_hash: body.info_hash, body })
+    Some(Message {
+        rule,
+        kind,
+        confidence,
+        class,
+        transaction,
+        version,
+        info_hash: body.info_hash,
+        body,
+    })
 }
 
 /// Rule and class of a query whose mandatory arguments are there.
@@ -217,8 +233,8 @@ impl Exchange {
             return;
         };
         let speaker = datagram.from;
-        let mut evidence = Evidence::new(Technique::Dht, message.rule, message.confidence, speaker)
-            .of_class(message.class);
+        let mut evidence =
+            Evidence::new(Technique::Dht, message.rule, message.confidence, speaker).of_class(message.class);
         evidence.info_hash = message.info_hash;
         if let Some(tag) = message.version {
             evidence = evidence.by(Client::DhtTag(tag));
@@ -260,7 +276,10 @@ impl Exchange {
         let asked = speaker.other();
         let asked_digest = digest(&[id]);
         let guesses = speaker.pick(&mut self.guesses);
-        if !asked.pick(&mut self.queries).take(asked_digest, now_ms, ANSWER_MS) {
+        if !asked
+            .pick(&mut self.queries)
+            .take(asked_digest, now_ms, ANSWER_MS)
+        {
             *guesses = guesses.saturating_add(1);
             return (false, Ends::NONE);
         }
@@ -279,7 +298,11 @@ impl Exchange {
             }
             _ => self.proven = self.proven.union(Ends::only(speaker)),
         }
-        let proves = if self.proven.contains(speaker) { Ends::only(speaker) } else { Ends::NONE };
+        let proves = if self.proven.contains(speaker) {
+            Ends::only(speaker)
+        } else {
+            Ends::NONE
+        };
         (true, proves)
     }
 }

@@ -41,9 +41,10 @@ pub(crate) fn is_other_protocol(bytes: &[u8], wire_len: u32) -> bool {
 
 /// A query or an answer with exactly one question whose name is complete and printable.
 fn is_dns(bytes: &[u8]) -> bool {
-    let [_, _, _, _, 0, 1, _, _, _, _, _, _, mut name @ ..] = bytes else {
+    let [_, _, _, _, 0, 1, _, _, _, _, _, _, name @ ..] = bytes else {
         return false;
     };
+    let mut name = name;
     loop {
         name = match name {
             [0, _, _, 0, 1 | 255, ..] => return true,

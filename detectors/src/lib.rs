@@ -15,16 +15,26 @@
 extern crate std;
 
 pub mod bencode;
+mod dht;
 pub mod evidence;
+mod exclusion;
 pub mod findings;
 pub mod handshake;
+mod lsd;
 pub mod mse;
 pub mod options;
 pub mod peer_message;
 pub mod randomness;
+mod recent;
+mod reported;
+mod socks_udp;
 pub mod stream;
 pub mod tcp;
 pub mod udp;
+mod udp_tracker;
+mod utp;
+mod utp_connection;
+mod vuze_dht;
 mod wire;
 
 pub use evidence::{

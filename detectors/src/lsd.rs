@@ -28,12 +28,20 @@ pub(crate) fn inspect(datagram: &UdpDatagram<'_>, sink: &mut Sink<'_>) {
     let Some((port, info_hash)) = parse(datagram.payload) else {
         return;
     };
-    let confidence = if datagram.multicast { Confidence::Conclusive } else { Confidence::Strong };
+    let confidence = if datagram.multicast {
+        Confidence::Conclusive
+    } else {
+        Confidence::Strong
+    };
     sink.report(Evidence::new(Technique::Lsd, "search", confidence, datagram.from).of_torrent(info_hash));
     let endpoint = Endpoint { address: 0, port };
     sink.learn(
         Technique::Lsd,
-        Learned { endpoint, from: LearnedFrom::Lsd, told: datagram.from.other() },
+        Learned {
+            endpoint,
+            from: LearnedFrom::Lsd,
+            told: datagram.from.other(),
+        },
     );
 }
 
@@ -66,7 +74,11 @@ fn hexadecimal(digits: &[u8]) -> Option<InfoHash> {
     let digits: &[u8; 40] = digits.try_into().ok()?;
     let mut hash = [0; 20];
     for (byte, [high, low]) in hash.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+        let nibble = |digit: u8| {
+            char::from(digit)
+                .to_digit(16)
+                .and_then(|value| u8::try_from(value).ok())
+        };
         *byte = nibble(*high)? << 4 | nibble(*low)?;
     }
     Some(hash)

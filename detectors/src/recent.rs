@@ -14,7 +14,11 @@ pub(crate) struct Recent<const N: usize> {
 impl<const N: usize> Recent<N> {
     /// None seen.
     pub(crate) const fn new() -> Self {
-        Self { digests: [0; N], at_ms: [0; N], next: 0 }
+        Self {
+            digests: [0; N],
+            at_ms: [0; N],
+            next: 0,
+        }
     }
 
     /// Remembers an identifier seen at `now_ms` milliseconds of the flow's life.

@@ -4,7 +4,7 @@
 //! proves, until [`Reported::clear`]. Rules are known by a 24-bit digest of their names.
 
 use crate::recent::digest;
-use crate::{Ends, Endpoint, Evidence, Findings, Learned, Options, Side, Technique};
+use crate::{Confidence, Endpoint, Evidence, Findings, Learned, Options, Side, Technique};
 
 /// Rules remembered per flow; the oldest is forgotten (and may then be told again).
 const RULES: usize = 16;
@@ -19,7 +19,10 @@ pub(crate) struct Reported {
 impl Reported {
     /// Nothing told.
     pub(crate) const fn new() -> Self {
-        Self { rules: [0; RULES], next: 0 }
+        Self {
+            rules: [0; RULES],
+            next: 0,
+        }
     }
 
     /// Everything may be told again.
@@ -63,6 +66,8 @@ pub(crate) struct Sink<'a> {
     pub(crate) recognised: bool,
     /// Whether something was told that was not told before.
     pub(crate) news: bool,
+    /// The highest confidence of what was recognised.
+    pub(crate) found: Option<Confidence>,
 }
 
 impl<'a> Sink<'a> {
@@ -73,12 +78,15 @@ impl<'a> Sink<'a> {
         reported: &'a mut Reported,
         tunnel: Option<Option<Endpoint>>,
     ) -> Self {
-        Self { options, findings, reported, tunnel, recognised: false, news: false }
-    }
-
-    /// Whether the datagram was unwrapped from a proxy protocol.
-    pub(crate) const fn is_tunnelled(&self) -> bool {
-        self.tunnel.is_some()
+        Self {
+            options,
+            findings,
+            reported,
+            tunnel,
+            recognised: false,
+            news: false,
+            found: None,
+        }
     }
 
     /// Tells a piece of evidence, unless it is switched off or was told before.
@@ -87,12 +95,13 @@ impl<'a> Sink<'a> {
             return;
         }
         if let Some(target) = self.tunnel {
-            if evidence.confidence != crate::Confidence::Conclusive {
+            if evidence.confidence != Confidence::Conclusive {
                 return;
             }
             evidence.target = target;
         }
         self.recognised = true;
+        self.found = self.found.max(Some(evidence.confidence));
         if self.reported.is_news(&evidence) {
             self.news = true;
             self.findings.push(evidence);
@@ -116,15 +125,9 @@ fn is_peer_address(endpoint: Endpoint) -> bool {
     endpoint.port != 0 && !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast()
 }
 
-/// The ends in `ends` and, when `condition` holds, `side`.
-pub(crate) const fn with_if(ends: Ends, condition: bool, side: Side) -> Ends {
-    if condition { ends.union(Ends::only(side)) } else { ends }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Confidence;
 
     #[test]
     fn evidence_passes_once_and_again_for_new_proof() {
@@ -138,8 +141,20 @@ mod tests {
             (evidence.proving(Ends::only(Side::Originator)), false),
             (evidence.proving(Ends::BOTH), true),
             (evidence.proving(Ends::only(Side::Responder)), false),
-            (Evidence { speaker: Side::Responder, ..evidence }, true),
-            (Evidence { rule: "find_node", ..evidence }, true),
+            (
+                Evidence {
+                    speaker: Side::Responder,
+                    ..evidence
+                },
+                true,
+            ),
+            (
+                Evidence {
+                    rule: "find_node",
+                    ..evidence
+                },
+                true,
+            ),
         ];
         for (row, (evidence, news)) in table.iter().enumerate() {
             assert_eq!(reported.is_news(evidence), *news, "row {row}");
@@ -154,9 +169,18 @@ mod tests {
         options.set(Technique::Dht, false);
         let (mut findings, mut reported) = (Findings::new(), Reported::new());
         let mut sink = Sink::new(&options, &mut findings, &mut reported, None);
-        sink.report(Evidence::new(Technique::Dht, "ping", Confidence::Conclusive, Side::Originator));
+        sink.report(Evidence::new(
+            Technique::Dht,
+            "ping",
+            Confidence::Conclusive,
+            Side::Originator,
+        ));
         let endpoint = Endpoint::compact4([192, 0, 2, 1, 0x1a, 0xe1]);
-        let learned = Learned { endpoint, from: crate::LearnedFrom::DhtNodes, told: Side::Originator };
+        let learned = Learned {
+            endpoint,
+            from: crate::LearnedFrom::DhtNodes,
+            told: Side::Originator,
+        };
         sink.learn(Technique::Dht, learned);
         assert!(!sink.recognised);
         assert!(findings.is_empty());

@@ -20,9 +20,11 @@ use crate::Endpoint;
 /// The remote endpoint, where it is an address, and the length of the header.
 pub(crate) fn header(bytes: &[u8]) -> Option<(Option<Endpoint>, usize)> {
     let (ip, port, len) = match bytes {
-        [0, 0, 0, 1, a, b, c, d, rest @ ..] => {
-            (Some(IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d))), rest.first_chunk()?, 10)
-        }
+        [0, 0, 0, 1, a, b, c, d, rest @ ..] => (
+            Some(IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d))),
+            rest.first_chunk()?,
+            10,
+        ),
         [0, 0, 0, 3, length, rest @ ..] => {
             let length = usize::from(*length);
             let name = rest.get(..length).filter(|name| is_host_name(name))?;
@@ -30,7 +32,11 @@ pub(crate) fn header(bytes: &[u8]) -> Option<(Option<Endpoint>, usize)> {
         }
         [0, 0, 0, 4, rest @ ..] => {
             let (address, rest) = rest.split_first_chunk::<16>()?;
-            (Some(IpAddr::V6(Ipv6Addr::from_octets(*address))), rest.first_chunk()?, 22)
+            (
+                Some(IpAddr::V6(Ipv6Addr::from_octets(*address))),
+                rest.first_chunk()?,
+                22,
+            )
         }
         _ => return None,
     };

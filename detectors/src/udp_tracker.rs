@@ -41,9 +41,7 @@
 use crate::recent::{Recent, digest};
 use crate::reported::Sink;
 use crate::udp::UdpDatagram;
-use crate::{
-    Client, Confidence, Ends, Endpoint, Evidence, InfoHash, Learned, LearnedFrom, Side, Technique,
-};
+use crate::{Client, Confidence, Endpoint, Ends, Evidence, InfoHash, Learned, LearnedFrom, Side, Technique};
 
 const PROTOCOL_ID: [u8; 8] = [0x00, 0x00, 0x04, 0x17, 0x27, 0x10, 0x19, 0x80];
 const CONNECT: u32 = 0;
@@ -72,7 +70,11 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Nothing seen.
     pub(crate) const fn new() -> Self {
-        Self { requests: Recent::new(), issued: Recent::new(), ipv4: false }
+        Self {
+            requests: Recent::new(),
+            issued: Recent::new(),
+            ipv4: false,
+        }
     }
 
     /// Inspects one datagram at `now_ms` of the flow's life.
@@ -95,7 +97,8 @@ impl Exchange {
     }
 
     fn ask(&mut self, action: u32, transaction: u32, speaker: Side, now_ms: u32) {
-        self.requests.remember(request(speaker, action, transaction), now_ms);
+        self.requests
+            .remember(request(speaker, action, transaction), now_ms);
     }
 
     fn connect(&mut self, body: &[u8], speaker: Side, now_ms: u32, sink: &mut Sink<'_>) {
@@ -103,7 +106,12 @@ impl Exchange {
             return;
         };
         self.ask(CONNECT, transaction, speaker, now_ms);
-        sink.report(Evidence::new(Technique::UdpTracker, "connect", Confidence::Conclusive, speaker));
+        sink.report(Evidence::new(
+            Technique::UdpTracker,
+            "connect",
+            Confidence::Conclusive,
+            speaker,
+        ));
     }
 
     fn announce(&mut self, id: &[u8; 8], datagram: &UdpDatagram<'_>, now_ms: u32, sink: &mut Sink<'_>) {
@@ -115,17 +123,30 @@ impl Exchange {
             Evidence::new(Technique::UdpTracker, "announce", Confidence::Conclusive, speaker)
                 .proving(Ends::only(speaker))
         } else if announce.strict {
-            Evidence::new(Technique::UdpTracker, "announce-unbound", Confidence::Strong, speaker)
+            Evidence::new(
+                Technique::UdpTracker,
+                "announce-unbound",
+                Confidence::Strong,
+                speaker,
+            )
         } else {
             return;
         };
         self.ask(ANNOUNCE, announce.transaction, speaker, now_ms);
-        sink.report(evidence.of_torrent(announce.info_hash).by(Client::PeerId(announce.peer_id)));
+        sink.report(
+            evidence
+                .of_torrent(announce.info_hash)
+                .by(Client::PeerId(announce.peer_id)),
+        );
     }
 
     fn scrape(&mut self, id: &[u8; 8], datagram: &UdpDatagram<'_>, now_ms: u32, sink: &mut Sink<'_>) {
         let speaker = datagram.from;
-        let hashes = datagram.wire_len.checked_sub(16).filter(|bytes| bytes % 20 == 0).map(|bytes| bytes / 20);
+        let hashes = datagram
+            .wire_len
+            .checked_sub(16)
+            .filter(|bytes| bytes % 20 == 0)
+            .map(|bytes| bytes / 20);
         let Some(transaction) = number(datagram.payload, 12) else {
             return;
         };
@@ -144,7 +165,10 @@ impl Exchange {
             return;
         };
         let asked = speaker.other();
-        let mut was_asked = |action| self.requests.take(request(asked, action, transaction), now_ms, ANSWER_MS);
+        let mut was_asked = |action| {
+            self.requests
+                .take(request(asked, action, transaction), now_ms, ANSWER_MS)
+        };
         let rule = match action {
             CONNECT if bytes.len() >= 16 && was_asked(CONNECT) => "connect-answer",
             ANNOUNCE if bytes.len() >= 20 && was_asked(ANNOUNCE) => "announce-answer",
@@ -173,12 +197,29 @@ impl Exchange {
         let (entries, _) = peers.as_chunks::<18>();
         let ipv6 = !self.ipv4 && entries.iter().all(is_ipv6_peer);
         let mut teach = |endpoint| {
-            sink.learn(Technique::UdpTracker, Learned { endpoint, from: LearnedFrom::Tracker, told });
+            sink.learn(
+                Technique::UdpTracker,
+                Learned {
+                    endpoint,
+                    from: LearnedFrom::Tracker,
+                    told,
+                },
+            );
         };
         if ipv6 {
-            entries.iter().copied().map(Endpoint::compact6).for_each(&mut teach);
+            entries
+                .iter()
+                .copied()
+                .map(Endpoint::compact6)
+                .for_each(&mut teach);
         } else {
-            peers.as_chunks::<6>().0.iter().copied().map(Endpoint::compact4).for_each(&mut teach);
+            peers
+                .as_chunks::<6>()
+                .0
+                .iter()
+                .copied()
+                .map(Endpoint::compact4)
+                .for_each(&mut teach);
         }
     }
 }

@@ -74,8 +74,28 @@ impl<'a> Packet<'a> {
     /// Reads a datagram of `wire_len` bytes.
     pub(crate) fn parse(bytes: &'a [u8], wire_len: u32) -> Option<Self> {
         let (header, mut rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
-        let [first, mut extension, i0, i1, t0, t1, t2, t3, d0, d1, d2, d3, w0, w1, w2, w3, s0, s1, a0, a1] =
-            *header;
+        let [
+            first,
+            mut extension,
+            i0,
+            i1,
+            t0,
+            t1,
+            t2,
+            t3,
+            d0,
+            d1,
+            d2,
+            d3,
+            w0,
+            w1,
+            w2,
+            w3,
+            s0,
+            s1,
+            a0,
+            a1,
+        ] = *header;
         let kind = match first {
             0x01 => Kind::Data,
             0x11 => Kind::Fin,

@@ -17,9 +17,9 @@
 //! connection whose syn was not seen needs the ids, echoes both ways (4 together) and acknowledgements both
 //! ways, and fewer failures than agreements. Resets count for nothing: anybody sends them.
 //!
-//! The stream inside: the sizes of its first flights (all new bytes of one side until the other speaks)
-//! tell an encrypted BitTorrent handshake, by the same rule as on TCP. A lost packet ends that, as the
-//! sizes are then unknown.
+//! The stream inside: the sizes of its first flights (all new bytes of one side that acknowledge the same
+//! flight of the other) tell an encrypted BitTorrent handshake, by the same rule as on TCP. A lost packet
+//! ends that, as the sizes are then unknown.
 
 use crate::mse;
 use crate::utp::{Kind, Packet};
@@ -44,7 +44,7 @@ const FLIGHTS: usize = 5;
 const KEY_BYTES: usize = 96;
 
 /// What is known of one direction.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Direction {
     id: Option<u16>,
     sequence: Option<u16>,
@@ -55,29 +55,44 @@ struct Direction {
     failures: u8,
     /// Sequence number of the next new stream bytes, where the start was seen.
     expected: Option<u16>,
+    /// New stream bytes were seen.
+    spoke: bool,
 }
 
 /// One connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Connection {
     directions: [Direction; 2],
     /// Initiator and sequence number of its syn.
     syn: Option<(Side, u16)>,
     answered: bool,
     packets: u8,
-    flights: Flights,
+    /// The flights by order on the wire, and by what was acknowledged: packets cross, and libtorrent
+    /// sends stale acknowledgements with data that waited.
+    flights: [Flights; 2],
+    /// The start of the stream was not seen, or a packet was lost.
+    lost: bool,
 }
 
 /// Sizes of the first flights of the stream inside.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Flights {
     bytes: [u16; FLIGHTS],
     /// Flights begun; more than [`FLIGHTS`] when the handshake is over.
     begun: u8,
-    speaker: Option<Side>,
+    /// Sender of the latest flight and the sequence number it began with.
+    latest: Option<(Side, u16)>,
     /// First blocks of flights 1 and 2 that look random.
     random: u8,
-    lost: bool,
+}
+
+/// How well flights fit an encrypted BitTorrent handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Encrypted {
+    /// All sizes are possible.
+    Shape,
+    /// One size is exactly that of the handshake inside.
+    Exact,
 }
 
 /// What the relations say after a packet.
@@ -91,14 +106,14 @@ pub(crate) struct Seen {
     pub(crate) connected: bool,
     /// Ends proven so far.
     pub(crate) proven: Ends,
-    /// The flights inside are those of an encrypted BitTorrent handshake, begun by this end.
-    pub(crate) mse: Option<Side>,
+    /// The flights inside are those of an encrypted handshake, begun by this end.
+    pub(crate) encrypted: Option<(Side, Encrypted)>,
     /// Packets that belong to the connection, this one included.
     pub(crate) packets: u8,
 }
 
 /// The last two connections of a flow: peers that call each other at once have two for a while.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Connections {
     slots: [Connection; 2],
     last: u8,
@@ -106,8 +121,11 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// None seen.
-    pub(crate) fn new() -> Self {
-        Self::default()
+    pub(crate) const fn new() -> Self {
+        Self {
+            slots: [Connection::new(); 2],
+            last: 0,
+        }
     }
 
     /// Takes a packet captured at `at_us` microseconds (modulo 2^32).
@@ -139,8 +157,19 @@ impl Connections {
 }
 
 impl Connection {
+    const fn new() -> Self {
+        Self {
+            directions: [Direction::new(); 2],
+            syn: None,
+            answered: false,
+            packets: 0,
+            flights: [Flights::new(); 2],
+            lost: false,
+        }
+    }
+
     fn begin(packet: &Packet<'_>, from: Side) -> Self {
-        let mut connection = Self::default();
+        let mut connection = Self::new();
         if packet.kind == Kind::Syn {
             connection.syn = Some((from, packet.sequence));
             from.pick(&mut connection.directions).id = Some(packet.id.wrapping_add(1));
@@ -148,7 +177,7 @@ impl Connection {
             from.other().pick(&mut connection.directions).id = Some(packet.id);
         } else {
             from.pick(&mut connection.directions).id = Some(packet.id);
-            connection.flights.lost = true;
+            connection.lost = true;
         }
         connection
     }
@@ -156,15 +185,16 @@ impl Connection {
     /// Whether a packet belongs to this connection by its id.
     fn takes(&self, packet: &Packet<'_>, from: Side) -> bool {
         let mut directions = self.directions;
-        let (own, other) = (from.pick(&mut directions).id, from.other().pick(&mut directions).id);
+        let (own, other) = (
+            from.pick(&mut directions).id,
+            from.other().pick(&mut directions).id,
+        );
         if packet.kind == Kind::Syn {
             return self.syn == Some((from, packet.sequence)) && other == Some(packet.id);
         }
         match (own, other) {
             (Some(own), _) => own == packet.id,
-            (None, Some(other)) => {
-                packet.id == other.wrapping_add(1) || packet.id == other.wrapping_sub(1)
-            }
+            (None, Some(other)) => packet.id == other.wrapping_add(1) || packet.id == other.wrapping_sub(1),
             (None, None) => false,
         }
     }
@@ -202,8 +232,8 @@ impl Connection {
         seen.connected = self.is_connected();
         seen.proven = self.proven();
         seen.packets = self.packets;
-        if seen.connected && options.sensitivity != Sensitivity::Strict && self.flights.are_mse() {
-            seen.mse = self.syn.map(|(initiator, _)| initiator);
+        if let (true, Some((initiator, _))) = (seen.connected, self.syn) {
+            seen.encrypted = self.encrypted(options).map(|fit| (initiator, fit));
         }
         seen
     }
@@ -214,6 +244,14 @@ impl Connection {
             Some((initiator, _)) if self.answered => Ends::only(initiator.other()),
             _ => Ends::NONE,
         }
+    }
+
+    fn encrypted(&self, options: &Options) -> Option<Encrypted> {
+        if self.lost || options.sensitivity == Sensitivity::Strict {
+            return None;
+        }
+        let [by_order, by_acknowledgement] = &self.flights;
+        by_order.encrypted().max(by_acknowledgement.encrypted())
     }
 
     fn is_connected(&self) -> bool {
@@ -237,28 +275,43 @@ impl Connection {
 
     /// Follows the stream inside with a data packet.
     fn stream(&mut self, packet: &Packet<'_>, from: Side, options: &Options) {
-        if self.flights.is_over() {
+        if self.lost || self.flights.iter().all(Flights::is_over) {
             return;
         }
-        let answered = self.answered;
         let own = from.pick(&mut self.directions);
-        let Some(expected) = own.expected.filter(|_| answered) else {
-            self.flights.lost = true;
+        let (Some((initiator, _)), Some(expected), true) = (self.syn, own.expected, self.answered) else {
+            self.lost = true;
             return;
         };
         let ahead = packet.sequence.wrapping_sub(expected);
         // Stacks that follow the text of BEP 29 number their first data one above the answer.
-        let first_by_text = ahead == 1 && own.acks <= 1 && self.flights.begun <= 1;
+        let first_by_text = ahead == 1 && !own.spoke;
         if ahead == 0 || first_by_text {
             own.expected = Some(packet.sequence.wrapping_add(1));
-            self.flights.add(packet, from, options);
+            own.spoke = true;
+            let [by_order, by_acknowledgement] = &mut self.flights;
+            by_order.add(packet, from, initiator, false, options);
+            by_acknowledgement.add(packet, from, initiator, true, options);
         } else if ahead < 1 << 15 {
-            self.flights.lost = true;
+            self.lost = true;
         }
     }
 }
 
 impl Direction {
+    const fn new() -> Self {
+        Self {
+            id: None,
+            sequence: None,
+            clock: None,
+            acks: 0,
+            echoes: 0,
+            failures: 0,
+            expected: None,
+            spoke: false,
+        }
+    }
+
     /// Compares a packet of this direction with the last one of the other.
     fn relate(&mut self, other: &Self, packet: &Packet<'_>, at_us: u32) {
         if let Some(sequence) = other.sequence {
@@ -291,21 +344,42 @@ impl Direction {
             // A state carries the number that comes next.
             Kind::State | Kind::Reset | Kind::Syn => packet.sequence.wrapping_sub(1),
         };
-        if self.sequence.is_none_or(|known| sent.wrapping_sub(known) < 1 << 15) {
+        if self
+            .sequence
+            .is_none_or(|known| sent.wrapping_sub(known) < 1 << 15)
+        {
             self.sequence = Some(sent);
         }
     }
 }
 
 impl Flights {
-    const fn is_over(&self) -> bool {
-        self.lost || self.begun as usize > FLIGHTS
+    const fn new() -> Self {
+        Self {
+            bytes: [0; FLIGHTS],
+            begun: 0,
+            latest: None,
+            random: 0,
+        }
     }
 
-    /// Adds new stream bytes.
-    fn add(&mut self, packet: &Packet<'_>, from: Side, options: &Options) {
-        if self.speaker != Some(from) {
-            self.speaker = Some(from);
+    const fn is_over(&self) -> bool {
+        self.begun as usize > FLIGHTS
+    }
+
+    /// Adds new stream bytes. With `causal`, what does not acknowledge the other side's latest flight was
+    /// sent without knowing it, and still belongs to the flight before.
+    fn add(&mut self, packet: &Packet<'_>, from: Side, initiator: Side, causal: bool, options: &Options) {
+        let begins = match self.latest {
+            // The initiator always speaks first.
+            None if from != initiator => return,
+            None => true,
+            Some((speaker, began)) => {
+                speaker != from && (!causal || packet.acknowledged.wrapping_sub(began) < 1 << 15)
+            }
+        };
+        if begins {
+            self.latest = Some((from, packet.sequence));
             self.begun += 1;
             if self.begun <= 2 {
                 let key = packet.payload.get(..KEY_BYTES).unwrap_or(packet.payload);
@@ -313,22 +387,32 @@ impl Flights {
                 self.random += u8::from(long && mse::looks_random(key, options));
             }
         }
-        let flight = usize::from(self.begun).wrapping_sub(1);
-        if let Some(bytes) = self.bytes.get_mut(flight) {
+        let own_is_latest = self.latest.is_some_and(|(speaker, _)| speaker == from);
+        let flight = usize::from(self.begun).checked_sub(if own_is_latest { 1 } else { 2 });
+        if let Some(bytes) = flight.and_then(|flight| self.bytes.get_mut(flight)) {
             let more = u16::try_from(packet.payload_len).unwrap_or(u16::MAX);
             *bytes = bytes.saturating_add(more);
         }
     }
 
-    /// Whether the finished flights are those of an encrypted handshake: two public keys with padding, and
-    /// a 68-byte BitTorrent handshake glued to the third flight (124) or alone in the fifth.
-    fn are_mse(&self) -> bool {
-        let [first, second, third, _, fifth] = self.bytes;
+    /// What the finished flights are: two public keys with padding, then what a key exchange goes on with;
+    /// exact when a 68-byte BitTorrent handshake is glued to the third flight (124) or alone in the fifth.
+    fn encrypted(&self) -> Option<Encrypted> {
+        let [first, second, third, fourth, fifth] = self.bytes;
         let key = 96..=608;
-        !self.lost
-            && self.random == 2
+        let shape = self.random == 2
             && key.contains(&first)
             && key.contains(&second)
-            && ((self.begun > 3 && third == 124) || (self.begun > 5 && fifth == 68))
+            && (56..=890).contains(&third)
+            && fourth >= 14;
+        if !shape {
+            None
+        } else if third == 124 || (self.begun > 5 && fifth == 68) {
+            Some(Encrypted::Exact)
+        } else if self.begun > 5 {
+            Some(Encrypted::Shape)
+        } else {
+            None
+        }
     }
 }

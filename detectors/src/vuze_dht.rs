@@ -39,7 +39,9 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Nothing seen.
     pub(crate) const fn new() -> Self {
-        Self { requests: Recent::new() }
+        Self {
+            requests: Recent::new(),
+        }
     }
 
     /// Inspects one datagram at `now_ms` of the flow's life.
@@ -65,7 +67,22 @@ impl Exchange {
 fn request(datagram: &UdpDatagram<'_>) -> Option<(Class, u32)> {
     let [
         connection @ ..,
-        a0, a1, a2, a3, t0, t1, t2, t3, version, _, n0, n1, n2, _, origin, address,
+        a0,
+        a1,
+        a2,
+        a3,
+        t0,
+        t1,
+        t2,
+        t3,
+        version,
+        _,
+        n0,
+        n1,
+        n2,
+        _,
+        origin,
+        address,
     ] = datagram.payload.first_chunk::<24>()?;
     let connection: &[u8; 8] = connection;
     let action = u32::from_be_bytes([*a0, *a1, *a2, *a3]);
@@ -76,7 +93,12 @@ fn request(datagram: &UdpDatagram<'_>) -> Option<(Class, u32)> {
         && is_version(*origin)
         && matches!(address, 4 | 16)
         && datagram.wire_len >= REQUEST_BYTES;
-    sound.then(|| (class(action), question(datagram.from, &[*t0, *t1, *t2, *t3], connection)))
+    sound.then(|| {
+        (
+            class(action),
+            question(datagram.from, &[*t0, *t1, *t2, *t3], connection),
+        )
+    })
 }
 
 /// Class of a reply and the digest of the request that it must answer.
@@ -85,7 +107,12 @@ fn reply(datagram: &UdpDatagram<'_>) -> Option<(Class, u32)> {
     let connection: &[u8; 8] = connection;
     let action = u32::from_be_bytes([*a0, *a1, *a2, *a3]);
     let sound = matches!(action, 1025 | 1027 | 1029 | 1031..=1033 | 1037 | 1039) && is_version(*version);
-    sound.then(|| (class(action - 1), question(datagram.from.other(), &[*t0, *t1, *t2, *t3], connection)))
+    sound.then(|| {
+        (
+            class(action - 1),
+            question(datagram.from.other(), &[*t0, *t1, *t2, *t3], connection),
+        )
+    })
 }
 
 fn question(asking: Side, transaction: &[u8; 4], connection: &[u8; 8]) -> u32 {
