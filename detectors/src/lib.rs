@@ -14,14 +14,21 @@
 #[macro_use]
 extern crate std;
 
+pub mod azureus;
 pub mod bencode;
+mod emitted;
+mod entropy;
 pub mod evidence;
+mod extension;
 pub mod findings;
+mod grammar;
 pub mod handshake;
+mod http;
 pub mod mse;
 pub mod options;
 pub mod peer_message;
 pub mod randomness;
+mod socks;
 pub mod stream;
 pub mod tcp;
 pub mod udp;

@@ -1,6 +1,5 @@
 //! Reading integers out of payload bytes: every read is checked, none can panic.
 
-
 /// The big-endian 32-bit integer at `at`.
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b))
