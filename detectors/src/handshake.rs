@@ -75,8 +75,14 @@ impl Handshake {
 
 /// The best handshake in `bytes` and its offset: the first conclusive one, or else the first.
 pub fn find(bytes: &[u8]) -> Option<(usize, Handshake)> {
-    let mut best: Option<(usize, Handshake)> = foreign(bytes);
-    for at in memmem::find_iter(bytes, PREFIX).take(MOST_CANDIDATES) {
+    find_from(bytes, 0)
+}
+
+/// As [`find`], for handshakes that begin at `from` or later; what is in front still counts as context.
+pub fn find_from(bytes: &[u8], from: usize) -> Option<(usize, Handshake)> {
+    let mut best: Option<(usize, Handshake)> = if from == 0 { foreign(bytes) } else { None };
+    let candidates = memmem::find_iter(bytes.get(from..)?, PREFIX).map(|at| at + from);
+    for at in candidates.take(MOST_CANDIDATES) {
         let Some(found) = examine(bytes, at) else { continue };
         if found.confidence == Confidence::Conclusive {
             return Some((at, found));
@@ -84,11 +90,6 @@ pub fn find(bytes: &[u8]) -> Option<(usize, Handshake)> {
         best = best.or(Some((at, found)));
     }
     best
-}
-
-/// Whether `bytes` end in a handshake of which less than the info-hash is there: more bytes may follow.
-pub fn is_cut(bytes: &[u8], at: usize) -> bool {
-    bytes.len() < at.saturating_add(TORRENT_BYTES)
 }
 
 fn foreign(bytes: &[u8]) -> Option<(usize, Handshake)> {

@@ -14,12 +14,18 @@
 #[macro_use]
 extern crate std;
 
+pub mod azureus;
 pub mod bencode;
 mod dht;
+mod emitted;
+mod entropy;
 pub mod evidence;
 mod exclusion;
+mod extension;
 pub mod findings;
+mod grammar;
 pub mod handshake;
+mod http;
 mod lsd;
 pub mod mse;
 pub mod options;
@@ -27,6 +33,8 @@ pub mod peer_message;
 pub mod randomness;
 mod recent;
 mod reported;
+mod signature;
+mod socks;
 mod socks_udp;
 pub mod stream;
 pub mod tcp;

@@ -58,7 +58,8 @@ impl Reported {
 pub(crate) struct Sink<'a> {
     /// The operator's tunables.
     pub(crate) options: &'a Options,
-    findings: &'a mut Findings,
+    /// What the datagram gives.
+    pub(crate) findings: &'a mut Findings,
     reported: &'a mut Reported,
     /// The real remote endpoint when the datagram was unwrapped; then only conclusive evidence counts.
     tunnel: Option<Option<Endpoint>>,

@@ -14,12 +14,15 @@
 //! A socket that begins as something else (name look-ups, STUN) usually has its own flow for that, because
 //! a flow has one remote end; 24 datagrams are the first seconds of any exchange.
 
+use btblocker_signatures::{Anchor, Transport};
+
+use crate::extension::{self, Announced};
 use crate::reported::{Reported, Sink};
 use crate::utp::Packet;
 use crate::utp_connection::{Connections, Encrypted, Seen};
 use crate::{
     Class, Confidence, Evidence, Findings, Options, Progress, Side, Technique, Timestamp, dht, exclusion,
-    handshake, lsd, peer_message, socks_udp, udp_tracker, vuze_dht,
+    handshake, lsd, peer_message, signature, socks_udp, udp_tracker, vuze_dht,
 };
 
 /// Datagrams with payload after which a flow without findings is done.
@@ -68,6 +71,8 @@ pub struct UdpInspector {
     excluded: bool,
     /// The product whose handshake was seen inside uTP.
     product: Class,
+    /// Extension ids that were announced inside uTP.
+    announced: Announced,
     reported: Reported,
     dht: dht::Exchange,
     tracker: udp_tracker::Exchange,
@@ -92,6 +97,7 @@ impl UdpInspector {
             suspect: false,
             excluded: false,
             product: Class::BitTorrent,
+            announced: Announced::new(),
             reported: Reported::new(),
             dht: dht::Exchange::new(),
             tracker: udp_tracker::Exchange::new(),
@@ -196,6 +202,19 @@ impl UdpInspector {
         {
             self.utp(&packet, datagram, sink);
         }
+        if !sink.recognised && !datagram.is_cut() {
+            let found = signature::find(
+                Anchor::DatagramStart,
+                Transport::Udp,
+                datagram.payload,
+                datagram.from,
+            );
+            for evidence in found {
+                if !self.excluded || evidence.confidence == Confidence::Conclusive {
+                    sink.report(evidence);
+                }
+            }
+        }
     }
 
     fn utp(&mut self, packet: &Packet<'_>, datagram: &UdpDatagram<'_>, sink: &mut Sink<'_>) {
@@ -220,24 +239,42 @@ impl UdpInspector {
         if seen.connected {
             report(Technique::Utp, "connection", Confidence::Strong, Side::Originator);
         }
-        match seen.encrypted {
-            Some((initiator, Encrypted::Exact)) => {
-                report(Technique::Mse, "utp-mse", Confidence::Strong, initiator);
-            }
-            Some((initiator, Encrypted::Shape)) => {
-                report(Technique::Mse, "utp-mse-shape", Confidence::Weak, initiator);
-            }
-            None => {}
+        if let Some((initiator, fit)) = seen.encrypted {
+            let (rule, confidence) = match fit {
+                Encrypted::Exact => ("utp-mse", Confidence::Strong),
+                Encrypted::Shape => ("utp-mse-shape", Confidence::Weak),
+            };
+            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, initiator);
+            evidence.key = seen.key;
+            sink.report(evidence.proving(seen.proven));
         }
     }
 
     /// Looks for BitTorrent in the stream bytes of a packet.
     fn content(&mut self, packet: &Packet<'_>, from: Side, seen: &Seen, sink: &mut Sink<'_>) {
+        if packet.payload.is_empty() {
+            return;
+        }
         if let Some((_, handshake)) = handshake::find(packet.payload) {
             self.product = handshake.class;
             sink.report(handshake.evidence(from).proving(seen.proven));
-        } else if let Some(hit) = peer_message::scan(packet.payload) {
-            sink.report(hit.evidence(from).of_class(self.product).proving(seen.proven));
+        }
+        let mut messages = [None; 4];
+        let mut free = messages.iter_mut();
+        extension::find(
+            packet.payload,
+            from,
+            &mut self.announced,
+            sink.findings,
+            |_, evidence| {
+                if let Some(slot) = free.next() {
+                    *slot = Some(evidence);
+                }
+            },
+        );
+        let scanned = peer_message::scan(packet.payload).map(|hit| hit.evidence(from));
+        for evidence in messages.into_iter().chain([scanned]).flatten() {
+            sink.report(evidence.of_class(self.product).proving(seen.proven));
         }
     }
 }

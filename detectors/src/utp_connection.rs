@@ -6,7 +6,7 @@
 //! |--------------|----------------------------------------------------------------------|------|
 //! | ids          | syn carries `c`; its sender goes on with `c + 1`, the other side with `c` | 15 or 16 |
 //! | answer       | the first state has id `c` and acknowledges the syn                  | 32   |
-//! | acknowledged | within a window of the other side's last sequence number             | 6 to 16 |
+//! | acknowledged | among the other side's sequence numbers: from its first, or its last 1024 | 6 to 15 |
 //! | echo         | timestamp - difference is "now" on the other side's clock            | 12   |
 //!
 //! Echo: a receiver sends back its arrival time minus the sender's timestamp, so its own timestamp minus
@@ -47,12 +47,16 @@ const KEY_BYTES: usize = 96;
 #[derive(Clone, Copy, Debug)]
 struct Direction {
     id: Option<u16>,
+    /// Last sequence number sent.
     sequence: Option<u16>,
+    /// The sequence number before the first, where the start was seen.
+    initial: Option<u16>,
     /// Sender's timestamp and capture time of the last packet, both in microseconds modulo 2^32.
     clock: Option<(u32, u32)>,
     acks: u8,
     echoes: u8,
-    failures: u8,
+    ack_failures: u8,
+    echo_failures: u8,
     /// Sequence number of the next new stream bytes, where the start was seen.
     expected: Option<u16>,
     /// New stream bytes were seen.
@@ -70,6 +74,8 @@ struct Connection {
     /// The flights by order on the wire, and by what was acknowledged: packets cross, and libtorrent
     /// sends stale acknowledgements with data that waited.
     flights: [Flights; 2],
+    /// Hash of the first block of the stream.
+    key: Option<u64>,
     /// The start of the stream was not seen, or a packet was lost.
     lost: bool,
 }
@@ -108,6 +114,8 @@ pub(crate) struct Seen {
     pub(crate) proven: Ends,
     /// The flights inside are those of an encrypted handshake, begun by this end.
     pub(crate) encrypted: Option<(Side, Encrypted)>,
+    /// Hash of the initiator's public key, with `encrypted`.
+    pub(crate) key: Option<u64>,
     /// Packets that belong to the connection, this one included.
     pub(crate) packets: u8,
 }
@@ -164,6 +172,7 @@ impl Connection {
             answered: false,
             packets: 0,
             flights: [Flights::new(); 2],
+            key: None,
             lost: false,
         }
     }
@@ -172,6 +181,7 @@ impl Connection {
         let mut connection = Self::new();
         if packet.kind == Kind::Syn {
             connection.syn = Some((from, packet.sequence));
+            from.pick(&mut connection.directions).initial = Some(packet.sequence.wrapping_sub(1));
             from.pick(&mut connection.directions).id = Some(packet.id.wrapping_add(1));
             from.pick(&mut connection.directions).expected = Some(packet.sequence.wrapping_add(1));
             from.other().pick(&mut connection.directions).id = Some(packet.id);
@@ -219,10 +229,11 @@ impl Connection {
             {
                 self.answered = true;
                 seen.answer = true;
-                // Before its first stream byte the answer's number may be the next one or its own.
-                own.sequence = Some(packet.sequence.wrapping_sub(1));
+                // The answer's number is acknowledged by the text of BEP 29, the one before it by all
+                // stacks that were measured.
+                own.sequence = Some(packet.sequence);
+                own.initial = Some(packet.sequence.wrapping_sub(1));
                 own.expected = Some(packet.sequence);
-                own.acks = 0;
             }
         }
         own.clock = Some((packet.timestamp, at_us));
@@ -234,6 +245,7 @@ impl Connection {
         seen.packets = self.packets;
         if let (true, Some((initiator, _))) = (seen.connected, self.syn) {
             seen.encrypted = self.encrypted(options).map(|fit| (initiator, fit));
+            seen.key = self.key.filter(|_| seen.encrypted.is_some());
         }
         seen
     }
@@ -256,20 +268,19 @@ impl Connection {
 
     fn is_connected(&self) -> bool {
         let [a, b] = &self.directions;
-        let sound = |one: &Direction| one.failures <= one.acks.max(one.echoes);
         let by_syn = self.answered
             && self.syn.is_some_and(|(initiator, _)| {
                 let mut directions = self.directions;
                 let caller = initiator.pick(&mut directions);
-                sound(caller) && caller.acks >= 1 && caller.acks.saturating_add(caller.echoes) >= 2
+                caller.is_sound() && caller.acks >= 1 && caller.acks.saturating_add(caller.echoes) >= 2
             });
         let by_echo = a.id.is_some()
             && b.id.is_some()
             && a.echoes.min(b.echoes) >= 1
             && a.acks.min(b.acks) >= 1
             && a.echoes.saturating_add(b.echoes) >= 4
-            && sound(a)
-            && sound(b);
+            && a.is_sound()
+            && b.is_sound();
         by_syn || by_echo
     }
 
@@ -289,6 +300,9 @@ impl Connection {
         if ahead == 0 || first_by_text {
             own.expected = Some(packet.sequence.wrapping_add(1));
             own.spoke = true;
+            if self.flights.iter().all(|flights| flights.begun == 0) {
+                self.key = mse::key_hash(packet.payload);
+            }
             let [by_order, by_acknowledgement] = &mut self.flights;
             by_order.add(packet, from, initiator, false, options);
             by_acknowledgement.add(packet, from, initiator, true, options);
@@ -303,10 +317,12 @@ impl Direction {
         Self {
             id: None,
             sequence: None,
+            initial: None,
             clock: None,
             acks: 0,
             echoes: 0,
-            failures: 0,
+            ack_failures: 0,
+            echo_failures: 0,
             expected: None,
             spoke: false,
         }
@@ -315,11 +331,15 @@ impl Direction {
     /// Compares a packet of this direction with the last one of the other.
     fn relate(&mut self, other: &Self, packet: &Packet<'_>, at_us: u32) {
         if let Some(sequence) = other.sequence {
-            if sequence.wrapping_sub(packet.acknowledged) <= ACK_LAG {
-                self.acks = COUNT_MAX.min(self.acks + 1);
+            let sent = other
+                .initial
+                .map_or(ACK_LAG, |initial| sequence.wrapping_sub(initial).min(ACK_LAG));
+            let agrees = sequence.wrapping_sub(packet.acknowledged) <= sent;
+            count(if agrees {
+                &mut self.acks
             } else {
-                self.failures = COUNT_MAX.min(self.failures + 1);
-            }
+                &mut self.ack_failures
+            });
         }
         let Some((timestamp, then_us)) = other.clock else {
             return;
@@ -330,11 +350,18 @@ impl Direction {
         }
         let clock = timestamp.wrapping_add(since);
         let echo = packet.timestamp.wrapping_sub(packet.difference);
-        if (-ECHO_BEHIND_US..=ECHO_AHEAD_US).contains(&echo.wrapping_sub(clock).cast_signed()) {
-            self.echoes = COUNT_MAX.min(self.echoes + 1);
+        let agrees = (-ECHO_BEHIND_US..=ECHO_AHEAD_US).contains(&echo.wrapping_sub(clock).cast_signed());
+        count(if agrees {
+            &mut self.echoes
         } else {
-            self.failures = COUNT_MAX.min(self.failures + 1);
-        }
+            &mut self.echo_failures
+        });
+    }
+
+    /// Whether agreements outnumber failures. Who guesses another end's numbers fails most of the time.
+    const fn is_sound(&self) -> bool {
+        let balanced = self.ack_failures <= self.acks && self.echo_failures <= self.echoes;
+        balanced && self.ack_failures < COUNT_MAX && self.echo_failures < COUNT_MAX
     }
 
     /// Keeps the highest sequence number that was sent.
@@ -351,6 +378,10 @@ impl Direction {
             self.sequence = Some(sent);
         }
     }
+}
+
+fn count(counter: &mut u8) {
+    *counter = COUNT_MAX.min(*counter + 1);
 }
 
 impl Flights {
