@@ -1,5 +1,6 @@
 //! btblocker: recognises BitTorrent on network interfaces and bans the hosts that speak it.
 
+pub mod backend;
 pub mod ban;
 pub mod capture;
 pub mod judge;
