@@ -2,4 +2,5 @@
 
 mod batch;
 
-pub use batch::{FrameBatch, FrameMeta, LinkType};
+pub use crate::packet::LinkType;
+pub use batch::{FrameBatch, FrameMeta};
