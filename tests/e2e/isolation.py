@@ -1,0 +1,79 @@
+"""Private kernel namespaces for one run of the end-to-end tests.
+
+Promise: the driver runs as process 1 of its own PID namespace, in its own mount and network namespace. When it ends, for
+whatever reason, the kernel ends every process that it started and drops every network namespace, device, firewall rule and
+mount with it. The machine's own network, firewall, /run and /var/lib are never touched.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+CLONE_NEWNET = 0x40000000
+_INSIDE = "BTBLOCKER_E2E_INSIDE"
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def enter() -> None:
+    """Runs the program again inside fresh namespaces; returns only when already there."""
+    if os.environ.get(_INSIDE) == "1":
+        _prepare()
+        return
+    if os.geteuid() != 0:
+        sys.exit("the end-to-end tests make network namespaces: run them as root (make e2e uses sudo)")
+    os.environ[_INSIDE] = "1"
+    unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+    os.execvp(unshare[0], [*unshare, sys.executable, *sys.argv])
+
+
+def _prepare() -> None:
+    os.environ.pop(_INSIDE)
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    for target in ("/run", "/var/lib"):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", target], check=True)
+    os.makedirs("/run/sshd", mode=0o755)
+    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGHUP, _interrupted)
+
+
+def _interrupted(_number, _frame) -> None:
+    raise KeyboardInterrupt
+
+
+def enter_netns(name: str) -> None:
+    """Moves the calling thread into the named network namespace."""
+    descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _LIBC.setns(descriptor, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {name}")
+    finally:
+        os.close(descriptor)
+
+
+def within(name: str, action, *arguments):
+    """Result of `action(*arguments)` called by a thread inside the named network namespace."""
+    outcome = {}
+
+    def body() -> None:
+        try:
+            enter_netns(name)
+            outcome["value"] = action(*arguments)
+        except Exception as error:  # handed to the caller below
+            outcome["error"] = error
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    thread.join()
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
+
+
+def local_port_is_open(port: int) -> bool:
+    """Whether something listens on the loopback port of the calling thread's namespace."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
