@@ -7,6 +7,7 @@ loopback, so that a test can show what the peer connection alone gives away.
 import http.server
 import ipaddress
 import socket
+import socketserver
 import sys
 
 from torrent import bencode
@@ -36,8 +37,10 @@ class Announce(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-class Server(http.server.ThreadingHTTPServer):
+class Server(socketserver.ThreadingTCPServer):
     address_family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+    allow_reuse_address = True
+    daemon_threads = True
 
 
 with Server((sys.argv[1], int(sys.argv[2])), Announce) as server:

@@ -8,13 +8,16 @@ import functools
 import hashlib
 import http.server
 import socket
+import socketserver
 import sys
 import urllib.parse
 
 
 def serve(address: str, port: str, folder: str) -> None:
-    class Server(http.server.ThreadingHTTPServer):
+    class Server(socketserver.ThreadingTCPServer):  # http.server's own class first asks a name server for its name
         address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        allow_reuse_address = True
+        daemon_threads = True
 
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with Server((address, int(port)), handler) as server:
