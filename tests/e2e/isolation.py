@@ -13,31 +13,36 @@ import subprocess
 import sys
 import threading
 
-CLONE_NEWNET = 0x40000000
-_INSIDE = "BTBLOCKER_E2E_INSIDE"
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
+PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def enter() -> None:
-    """Runs the program again inside fresh namespaces; returns only when already there."""
-    if os.environ.get(_INSIDE) == "1":
-        _prepare()
-        return
+    """Returns in a child process inside fresh namespaces; the caller itself only waits for it and ends with its status."""
     if os.geteuid() != 0:
         sys.exit("the end-to-end tests make network namespaces: run them as root (make e2e uses sudo)")
-    os.environ[_INSIDE] = "1"
-    unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
-    os.execvp(unshare[0], [*unshare, sys.executable, *sys.argv])
+    if _LIBC.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    child = os.fork()
+    if child != 0:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the child as well
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda received, _frame: os.kill(child, received))
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prepare()
 
 
 def _prepare() -> None:
-    os.environ.pop(_INSIDE)
     os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "proc", "none", "/proc"], check=True)
     for target in ("/run", "/var/lib"):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", target], check=True)
     os.makedirs("/run/sshd", mode=0o755)
-    signal.signal(signal.SIGTERM, _interrupted)
-    signal.signal(signal.SIGHUP, _interrupted)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
 
 
 def _interrupted(_number, _frame) -> None:

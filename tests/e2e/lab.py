@@ -131,9 +131,9 @@ class Lab:
         command = ["ip", "netns", "exec", space, *argv]
         return subprocess.run(command, check=check, timeout=seconds, capture_output=True, text=True)
 
-    def spawn(self, space: str, name: str, *argv: str, stdin: bytes | None = None) -> Program:
+    def spawn(self, space: str, name: str, *argv: str) -> Program:
         """Starts a program inside a namespace; it ends with the lab at the latest."""
-        program = Program(name, ["ip", "netns", "exec", space, *argv], self.work, stdin)
+        program = Program(name, ["ip", "netns", "exec", space, *argv], self.work)
         self._programs.append(program)
         return program
 

@@ -1,5 +1,7 @@
 """Programs that a test starts: their output goes to a file and, line by line with the time of arrival, to the test."""
 
+import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -15,7 +17,7 @@ class Failure(Exception):
 class Program:
     """One running program. Lines are kept as (seconds since the start of the program, text)."""
 
-    def __init__(self, name: str, argv: list[str], log_dir: Path, stdin: bytes | None = None):
+    def __init__(self, name: str, argv: list[str], log_dir: Path):
         self.name = name
         self.started = time.monotonic()
         self.lines: list[tuple[float, str]] = []
@@ -24,13 +26,11 @@ class Program:
         self._log.write((" ".join(argv) + "\n").encode())
         self._process = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-        if stdin is not None:
-            self._process.stdin.write(stdin)
-            self._process.stdin.close()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -43,11 +43,6 @@ class Program:
                 self._news.notify_all()
         with self._news:
             self._news.notify_all()
-
-    @property
-    def pid(self) -> int:
-        """Process id of the program (`ip netns exec` replaces itself by it)."""
-        return self._process.pid
 
     def find(self, pattern: str) -> tuple[float, str] | None:
         """First line so far that the pattern matches."""
@@ -93,10 +88,11 @@ class Program:
             self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Ends the program at once."""
-        self.signal(signal.SIGKILL)
+        """Ends the program and everything that it started at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._reader.join(1)
+        self._reader.join()
         self._log.close()
 
 
