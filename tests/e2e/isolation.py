@@ -2,7 +2,7 @@
 
 Promise: the driver runs as process 1 of its own PID namespace, in its own mount and network namespace. When it ends, for
 whatever reason, the kernel ends every process that it started and drops every network namespace, device, firewall rule and
-mount with it. The machine's own network, firewall, /run and /var/lib are never touched.
+mount with it. The machine's own network, firewall, /run, /var/lib and /etc/btblocker are never touched.
 """
 
 import ctypes
@@ -35,11 +35,14 @@ def enter() -> None:
 
 
 def _prepare() -> None:
-    os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    kept = {name: os.environ[name] for name in ("HOME", "PATH", "TERM", "TMPDIR") if name in os.environ}
+    os.environ.clear()  # above all of variables that would configure the program under test
+    os.environ.update(kept, LC_ALL="C.UTF-8", PATH=kept.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "-t", "proc", "none", "/proc"], check=True)
-    for target in ("/run", "/var/lib"):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", target], check=True)
+    for target in ("/run", "/var/lib", "/etc/btblocker"):
+        if os.path.isdir(target):
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", target], check=True)
     os.makedirs("/run/sshd", mode=0o755)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
