@@ -5,5 +5,6 @@ pub mod ban;
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod event;
 pub mod judge;
 pub mod packet;

@@ -190,13 +190,6 @@ impl Sources {
             config.entropy_threshold.to_string(),
             "0 to 6.585 (the entropy of 96 bytes that are all different)".to_owned(),
             (0.0..=6.585).contains(&config.entropy_threshold),
-        )?;
-        let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        range(
-            "set_name",
-            format!("{:?}", config.set_name),
-            "1 to 25 letters, digits, '_', '-' or '.'".to_owned(),
-            (1..=25).contains(&config.set_name.len()) && config.set_name.chars().all(is_good),
         )
     }
 }
