@@ -2,5 +2,9 @@
 
 pub mod ban;
 pub mod capture;
+pub mod flow;
 pub mod judge;
+pub mod metrics;
+pub mod network;
 pub mod packet;
+pub mod pipeline;

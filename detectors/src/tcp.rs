@@ -29,6 +29,9 @@ impl TcpInspector {
         Self {}
     }
 
+    /// Lets evidence that was already told be told again.
+    pub fn rearm(&mut self) {}
+
     /// Shows one segment. `buffers` is `None` when they were released after [`Progress::Packets`], or
     /// when the owner has none to spare; recognition then works on single segments.
     pub fn segment(

@@ -27,6 +27,9 @@ impl UdpInspector {
         Self {}
     }
 
+    /// Lets evidence that was already told be told again.
+    pub fn rearm(&mut self) {}
+
     /// Shows one datagram.
     pub fn datagram(
         &mut self,
