@@ -35,8 +35,10 @@ pub(super) struct Slab<T> {
 impl<T> Slab<T> {
     /// Values per chunk, as a power of two.
     const BITS: u32 = {
-        let size = size_of::<T>();
-        if size > CHUNK_BYTES / 8 { 3 } else { (CHUNK_BYTES / (size + 1)).ilog2() }
+        match CHUNK_BYTES.checked_div(size_of::<T>()) {
+            None | Some(0..8) => 3,
+            Some(fitting) => fitting.ilog2(),
+        }
     };
 
     pub(super) const fn new(capacity: u32, make: fn() -> T) -> Self {
