@@ -54,6 +54,14 @@ impl Side {
     pub const fn index(self) -> usize {
         self as usize
     }
+    /// This end's element of a pair that is ordered by [`Side::index`].
+    pub const fn pick<T>(self, pair: &mut [T; 2]) -> &mut T {
+        let [originator, responder] = pair;
+        match self {
+            Self::Originator => originator,
+            Self::Responder => responder,
+        }
+    }
 }
 
 /// A set of ends of one flow.
@@ -299,6 +307,9 @@ pub struct Evidence {
     pub info_hash: Option<InfoHash>,
     /// The real remote endpoint, where the flow was unwrapped from a proxy protocol.
     pub target: Option<Endpoint>,
+    /// A hash of the public key that the first speaker of an encrypted exchange sent: the same key to several
+    /// hosts comes from one program.
+    pub key: Option<u64>,
 }
 
 impl Evidence {
@@ -319,6 +330,7 @@ impl Evidence {
             client: Client::Unknown,
             info_hash: None,
             target: None,
+            key: None,
         }
     }
     /// The same with other proven ends.

@@ -1,0 +1,202 @@
+//! Messages of the extension protocol.                                     Spec: BEP 10, 5, 9, 11, 55.
+//!
+//! | message | form behind the length | gives |
+//! |---|---|---|
+//! | extended handshake | `14 00`, dictionary with `m` | `v` names the client, `p` its listening port |
+//! | peer exchange | `14 id`, dictionary with `added` or `added6` | peers |
+//! | metadata | `14 id`, dictionary that begins with `msg_type` 0 to 2 and has `piece` | |
+//! | holepunch | `14 id`, type 0 to 2, family 0 or 1, address, port, error code; exact length; id as the receiver announced it | a peer |
+//! | port | `09`, port | the speaker's DHT port |
+//!
+//! Conclusive: length, id and a whole dictionary with its keys. The names of extensions in text are nothing.
+//! `lt_donthave` and `upload_only` say nothing that the extended handshake did not say, so they are not read.
+
+use memchr::memmem;
+
+use crate::bencode::{self, Dict, Value};
+use crate::peer_message::is_extended_handshake;
+use crate::wire::{array_at, byte_at, u32_at};
+use crate::{Client, Confidence, Endpoint, Evidence, Findings, Learned, LearnedFrom, Side, Technique};
+
+/// Most messages that are looked at in one buffer.
+const MOST_CANDIDATES: usize = 16;
+
+/// Extension ids that the two ends announced, by side: 0 stands for none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Announced {
+    holepunch: [u8; 2],
+}
+
+impl Announced {
+    /// None announced.
+    pub(crate) const fn new() -> Self {
+        Self { holepunch: [0; 2] }
+    }
+}
+
+/// Reads one message, `body` being what follows its length field; what it teaches goes to `findings`, its
+/// evidence to the caller.
+pub(crate) fn message(
+    body: &[u8],
+    speaker: Side,
+    announced: &mut Announced,
+    findings: &mut Findings,
+) -> Option<Evidence> {
+    let evidence = |technique, rule| Evidence::new(technique, rule, Confidence::Conclusive, speaker);
+    match body {
+        [9, high, low] => {
+            listens(i64::from(u16::from_be_bytes([*high, *low])), speaker, findings);
+            None
+        }
+        [0x14, 0, dictionary @ ..] => {
+            let Ok(Value::Dict(entries)) = bencode::parse(dictionary) else {
+                return None;
+            };
+            handshake(entries, speaker, announced, findings)
+                .map(|client| evidence(Technique::Extension, "extended-handshake").by(client))
+        }
+        [0x14, _, dictionary @ ..] if dictionary.starts_with(b"d") => {
+            let (Value::Dict(entries), _) = bencode::parse_prefix(dictionary).ok()? else {
+                return None;
+            };
+            if entries
+                .get(b"msg_type")
+                .and_then(Value::int)
+                .is_some_and(|kind| (0..=2).contains(&kind))
+                && entries.get(b"piece").and_then(Value::int).is_some()
+            {
+                return Some(evidence(Technique::Metadata, "metadata"));
+            }
+            exchange(entries, speaker, findings).then(|| evidence(Technique::Pex, "peer-exchange"))
+        }
+        [0x14, id, rest @ ..] if *id != 0 && announced.holepunch.get(speaker.other().index()) == Some(id) => {
+            holepunch(rest, speaker, findings).then(|| evidence(Technique::Holepunch, "holepunch"))
+        }
+        _ => None,
+    }
+}
+
+/// Finds whole messages anywhere in `bytes` and gives each one's evidence to `found`.
+pub(crate) fn find(
+    bytes: &[u8],
+    speaker: Side,
+    announced: &mut Announced,
+    findings: &mut Findings,
+    mut found: impl FnMut(&mut Findings, Evidence),
+) {
+    let handshakes = memmem::find_iter(bytes, b"\x14\x00d").map(|at| at.checked_sub(4));
+    let exchanges = memmem::find_iter(bytes, b"d5:added").map(|at| at.checked_sub(6));
+    let metadata = memmem::find_iter(bytes, b"d8:msg_typei").map(|at| at.checked_sub(6));
+    let handshakes = handshakes
+        .take(MOST_CANDIDATES)
+        .flatten()
+        .filter(|&at| is_extended_handshake(bytes, at));
+    for at in handshakes.chain(exchanges.chain(metadata).take(MOST_CANDIDATES).flatten()) {
+        let Some(length @ 3..0x1_0000) = u32_at(bytes, at) else {
+            continue;
+        };
+        let body = usize::try_from(length)
+            .ok()
+            .and_then(|length| bytes.get(at + 4..)?.get(..length));
+        if let Some(evidence) = body.and_then(|body| message(body, speaker, announced, findings)) {
+            found(findings, evidence);
+        }
+    }
+}
+
+fn handshake(
+    entries: Dict<'_>,
+    speaker: Side,
+    announced: &mut Announced,
+    findings: &mut Findings,
+) -> Option<Client> {
+    let (mut has_map, mut client) = (false, Client::Unknown);
+    for (key, value) in entries.entries() {
+        match (key, value) {
+            (b"m", Value::Dict(map)) => {
+                has_map = true;
+                let id = map
+                    .get(b"ut_holepunch")
+                    .and_then(Value::int)
+                    .and_then(|id| u8::try_from(id).ok());
+                if let (Some(id), Some(slot)) = (id, announced.holepunch.get_mut(speaker.index())) {
+                    *slot = id;
+                }
+            }
+            (b"v", Value::Bytes(name)) => client = Client::name(name),
+            (b"p", Value::Int(port)) => listens(port, speaker, findings),
+            _ => {}
+        }
+    }
+    has_map.then_some(client)
+}
+
+fn listens(port: i64, speaker: Side, findings: &mut Findings) {
+    if let Ok(port @ 1..) = u16::try_from(port) {
+        let endpoint = Endpoint { address: 0, port };
+        findings.learn(Learned {
+            endpoint,
+            from: LearnedFrom::ListenPort,
+            told: speaker.other(),
+        });
+    }
+}
+
+fn exchange(entries: Dict<'_>, speaker: Side, findings: &mut Findings) -> bool {
+    let mut is_exchange = false;
+    let mut learn = |endpoint: Endpoint| {
+        if endpoint.port != 0 {
+            findings.learn(Learned {
+                endpoint,
+                from: LearnedFrom::Pex,
+                told: speaker.other(),
+            });
+        }
+    };
+    for (key, value) in entries.entries() {
+        match (key, value) {
+            (b"added", Value::Bytes(peers)) => {
+                is_exchange = true;
+                peers
+                    .as_chunks::<6>()
+                    .0
+                    .iter()
+                    .for_each(|&peer| learn(Endpoint::compact4(peer)));
+            }
+            (b"added6", Value::Bytes(peers)) => {
+                is_exchange = true;
+                peers
+                    .as_chunks::<18>()
+                    .0
+                    .iter()
+                    .for_each(|&peer| learn(Endpoint::compact6(peer)));
+            }
+            _ => {}
+        }
+    }
+    is_exchange
+}
+
+/// Behind the id: type, family, address, port, and with type 2 an error code of 4 bytes.
+fn holepunch(rest: &[u8], speaker: Side, findings: &mut Findings) -> bool {
+    let (Some(kind @ 0..=2), Some(family)) = (byte_at(rest, 0), byte_at(rest, 1)) else {
+        return false;
+    };
+    let error = if rest.len() == 8 || rest.len() == 20 { 0 } else { 4 };
+    let endpoint = match (family, rest.len() - error) {
+        (0, 8) => array_at(rest, 2).map(Endpoint::compact4),
+        (1, 20) => array_at(rest, 2).map(Endpoint::compact6),
+        _ => None,
+    };
+    let Some(endpoint) = endpoint.filter(|endpoint| endpoint.port != 0) else {
+        return false;
+    };
+    if kind == 1 {
+        findings.learn(Learned {
+            endpoint,
+            from: LearnedFrom::Holepunch,
+            told: speaker.other(),
+        });
+    }
+    true
+}

@@ -1,0 +1,301 @@
+//! HTTP trackers, web seeds and user agents.                                  Spec: BEP 3, 17, 23, 48; WebTorrent.
+//!
+//! | rule | what | confidence |
+//! |---|---|---|
+//! | `announce` | `info_hash` and `peer_id` of exactly 20 bytes and a numeric `port` in the request's query | conclusive |
+//! | `webseed` | `info_hash` of exactly 20 bytes and a numeric `piece` (BEP 17) | conclusive |
+//! | `scrape` | a path with `scrape` and an `info_hash` of exactly 20 bytes | strong |
+//! | `persistent-seed` | `/data?fid=` and `size=` (BitComet) | strong |
+//! | `answer`, `scrape-answer` | a body that is a bencoded dictionary with `peers` or `peers6` and `interval`, or `files` of 20-byte keys | strong; conclusive after the matching request |
+//! | `websocket-announce` | a frame of JSON with `announce`, `info_hash`, `peer_id` and `offers` | conclusive |
+//! | `user-agent` | the name of a client | weak |
+//!
+//! Only the request line counts: a page, a body or a referrer that quotes a tracker's URL is nothing. Bodies that are
+//! compressed are not read. The URL may be absolute (through a proxy).
+
+use memchr::memmem;
+
+use crate::bencode::{self, Value};
+use crate::wire::array_at;
+use crate::{Client, Confidence, Endpoint, Evidence, Findings, Learned, LearnedFrom, Side, Technique};
+
+/// What the last request of a flow asked, for grading the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Nothing of a tracker.
+    #[default]
+    Nothing,
+    /// An announce.
+    Announce,
+    /// A scrape.
+    Scrape,
+    /// An upgrade to WebSocket.
+    WebSocket,
+}
+
+/// Reads a request that begins with `bytes`: what it asks, and its evidence. `None` while the request line is cut.
+pub(crate) fn request(bytes: &[u8], speaker: Side) -> Option<(Asked, Option<Evidence>)> {
+    let line_end = memmem::find(bytes, b"\r\n")?;
+    let (line, head) = bytes.split_at_checked(line_end)?;
+    let head = head
+        .get(..memmem::find(head, b"\r\n\r\n").unwrap_or(head.len()))
+        .unwrap_or(head);
+    let target = line.split(|&byte| byte == b' ').nth(1).unwrap_or(&[]);
+    let is_get = line.starts_with(b"GET ");
+    if is_get && let Some((asked, evidence)) = tracker(target, speaker) {
+        return Some((asked, Some(evidence)));
+    }
+    let asked = if is_get
+        && header(head, b"upgrade:").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+    {
+        Asked::WebSocket
+    } else {
+        Asked::Nothing
+    };
+    let agent = header(head, b"user-agent:")
+        .filter(|agent| is_client(agent))
+        .map(|agent| {
+            Evidence::new(Technique::Http, "user-agent", Confidence::Weak, speaker).by(Client::name(agent))
+        });
+    Some((asked, agent))
+}
+
+/// The value of a header whose name, in lower case with the colon, is `name`.
+fn header<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    head.split(|&byte| byte == b'\n').find_map(|line| {
+        let (start, value) = line.split_at_checked(name.len())?;
+        start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+    })
+}
+
+/// Names that user agents of clients begin with.
+fn is_client(agent: &[u8]) -> bool {
+    const CLIENTS: [&[u8]; 22] = [
+        b"Transmission/",
+        b"uTorrent",
+        b"BTWebClient/",
+        b"qBittorrent",
+        b"libtorrent",
+        b"Deluge",
+        b"rtorrent",
+        b"aria2/",
+        b"BiglyBT",
+        b"Azureus",
+        b"Vuze",
+        b"KTorrent",
+        b"BitComet",
+        b"BitTorrent",
+        b"Tixati",
+        b"anacrolix",
+        b"WebTorrent",
+        b"MediaGet",
+        b"BitLord",
+        b"FlashGet",
+        b"Xunlei",
+        b"Tribler",
+    ];
+    CLIENTS.iter().any(|name| agent.starts_with(name))
+}
+
+fn tracker(target: &[u8], speaker: Side) -> Option<(Asked, Evidence)> {
+    let at = target.iter().position(|&byte| byte == b'?')?;
+    let (path, query) = target.split_at_checked(at)?;
+    let (mut info_hash, mut peer_id, mut port, mut piece, mut file, mut size) =
+        (None, None, false, false, false, false);
+    for pair in query.get(1..)?.split(|&byte| byte == b'&') {
+        let Some(equals) = pair.iter().position(|&byte| byte == b'=') else {
+            continue;
+        };
+        let (name, value) = (pair.get(..equals)?, pair.get(equals + 1..)?);
+        match name {
+            b"info_hash" => info_hash = info_hash.or(decode20(value)),
+            b"peer_id" => peer_id = decode20(value),
+            b"port" => port = number(value).is_some_and(|port| (1..=65_535).contains(&port)),
+            b"piece" => piece = number(value).is_some(),
+            b"fid" => file = !value.is_empty(),
+            b"size" => size = number(value).is_some(),
+            _ => {}
+        }
+    }
+    let evidence = |rule, confidence| Evidence::new(Technique::Http, rule, confidence, speaker);
+    let Some(hash) = info_hash else {
+        return (file && size && path.ends_with(b"/data"))
+            .then(|| (Asked::Nothing, evidence("persistent-seed", Confidence::Strong)));
+    };
+    if let (Some(id), true) = (peer_id, port) {
+        let found = evidence("announce", Confidence::Conclusive)
+            .of_torrent(hash)
+            .by(Client::PeerId(id));
+        Some((Asked::Announce, found))
+    } else if piece {
+        Some((
+            Asked::Nothing,
+            evidence("webseed", Confidence::Conclusive).of_torrent(hash),
+        ))
+    } else if memmem::find(path, b"scrape").is_some() {
+        Some((
+            Asked::Scrape,
+            evidence("scrape", Confidence::Strong).of_torrent(hash),
+        ))
+    } else {
+        None
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    core::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Exactly 20 bytes out of their percent-encoded form.
+fn decode20(mut encoded: &[u8]) -> Option<[u8; 20]> {
+    let hex = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+    };
+    let mut decoded = [0; 20];
+    for byte in &mut decoded {
+        encoded = match encoded {
+            [b'%', high, low, rest @ ..] => {
+                *byte = hex(*high)? << 4 | hex(*low)?;
+                rest
+            }
+            [plain, rest @ ..] if *plain != b'%' => {
+                *byte = *plain;
+                rest
+            }
+            _ => return None,
+        };
+    }
+    encoded.is_empty().then_some(decoded)
+}
+
+/// Reads a tracker's answer: `bytes` begin with the status line. Teaches the peers that it names.
+pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut Findings) -> Option<Evidence> {
+    let body = bytes.get(memmem::find(bytes, b"\r\n\r\n")? + 4..)?;
+    let (mut interval, mut peers, mut files) = (false, false, false);
+    // A cut dictionary still shows what is before the cut.
+    let _ = bencode::visit(body, |key, value| match (key, value) {
+        (b"interval", Value::Int(seconds)) => interval = seconds > 0,
+        (b"peers" | b"peers6", _) => peers = true,
+        (b"files", Value::Dict(torrents)) => {
+            files = torrents
+                .entries()
+                .next()
+                .is_some_and(|(hash, _)| hash.len() == 20);
+        }
+        _ => {}
+    });
+    let (rule, matches) = if interval && peers {
+        ("answer", asked == Asked::Announce)
+    } else if files {
+        ("scrape-answer", asked == Asked::Scrape)
+    } else {
+        return None;
+    };
+    if peers {
+        let _ = bencode::visit(body, |key, value| learn(key, value, speaker, findings));
+    }
+    let confidence = if matches {
+        Confidence::Conclusive
+    } else {
+        Confidence::Strong
+    };
+    Some(Evidence::new(Technique::Http, rule, confidence, speaker))
+}
+
+fn learn(key: &[u8], value: Value<'_>, speaker: Side, findings: &mut Findings) {
+    let mut add = |endpoint: Endpoint| {
+        if endpoint.port != 0 {
+            findings.learn(Learned {
+                endpoint,
+                from: LearnedFrom::Tracker,
+                told: speaker.other(),
+            });
+        }
+    };
+    match (key, value) {
+        (b"peers", Value::Bytes(compact)) => {
+            compact
+                .as_chunks::<6>()
+                .0
+                .iter()
+                .for_each(|&peer| add(Endpoint::compact4(peer)));
+        }
+        (b"peers6", Value::Bytes(compact)) => {
+            compact
+                .as_chunks::<18>()
+                .0
+                .iter()
+                .for_each(|&peer| add(Endpoint::compact6(peer)));
+        }
+        (b"peers", Value::List(list)) => {
+            for peer in list.items().filter_map(Value::dict) {
+                let address = peer
+                    .get(b"ip")
+                    .and_then(Value::bytes)
+                    .and_then(|ip| core::str::from_utf8(ip).ok()?.parse().ok());
+                let port = peer
+                    .get(b"port")
+                    .and_then(Value::int)
+                    .and_then(|port| u16::try_from(port).ok());
+                if let (Some(address), Some(port)) = (address, port) {
+                    add(Endpoint::new(address, port));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Bytes of a WebSocket message that are looked at: the announce's fixed keys come before the offers' contents.
+const FRAME_BYTES: usize = 1024;
+
+/// Reads the WebSocket frame that `bytes` begin with (RFC 6455 section 5.2), masked or not: its evidence and the
+/// bytes it takes. `None` while it is cut before all of it, or as much as is looked at, is there.
+pub(crate) fn websocket(bytes: &[u8], speaker: Side) -> Option<(Option<Evidence>, usize)> {
+    let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
+    let (length, rest) = match second & 0x7F {
+        126 => (u64::from(u16::from_be_bytes(array_at(rest, 0)?)), rest.get(2..)?),
+        127 => (u64::from_be_bytes(array_at(rest, 0)?), rest.get(8..)?),
+        short => (u64::from(short), rest),
+    };
+    let length = usize::try_from(length).ok()?;
+    let (mask, content) = if second & 0x80 != 0 {
+        (array_at::<4>(rest, 0)?, rest.get(4..)?)
+    } else {
+        ([0; 4], rest)
+    };
+    let seen = content.get(..length.min(FRAME_BYTES))?;
+    let total = bytes.len().saturating_sub(content.len()).saturating_add(length);
+    // Opcode 1 is text.
+    if first & 0x0F != 1 {
+        return Some((None, total));
+    }
+    let mut text = [0u8; FRAME_BYTES];
+    for (at, (to, from)) in text.iter_mut().zip(seen).enumerate() {
+        *to = from ^ mask.get(at % 4).copied().unwrap_or(0);
+    }
+    let has = |needle: &[u8]| memmem::find(&text, needle).is_some();
+    let announces = text.first() == Some(&b'{')
+        && has(b"\"announce\"")
+        && has(b"\"info_hash\"")
+        && has(b"\"peer_id\"")
+        && [&b"\"offers\""[..], b"\"offer\"", b"\"answer\"", b"\"numwant\""]
+            .iter()
+            .any(|key| has(key));
+    let evidence = announces.then(|| {
+        Evidence::new(
+            Technique::Http,
+            "websocket-announce",
+            Confidence::Conclusive,
+            speaker,
+        )
+    });
+    Some((evidence, total))
+}
+
+/// Offset behind the head that begins at `at` in `bytes`.
+pub(crate) fn head_end(bytes: &[u8], at: usize) -> Option<usize> {
+    Some(at + memmem::find(bytes.get(at..)?, b"\r\n\r\n")? + 4)
+}

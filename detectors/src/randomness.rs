@@ -1,0 +1,182 @@
+//! Whether bytes look uniformly random: the premise of every rule about encrypted streams.
+//!
+//! | statistic of 96 uniform bytes | expectation | limit (about 99.9 % of uniform blocks pass all) |
+//! |---|---|---|
+//! | set bits per byte | 4.000, sd 0.144 | 4 ± 4 sd |
+//! | distinct values | median 80, 0.1 % point 70 | at least 65 |
+//! | highest multiplicity of a value | 2 to 4 | at most 5 |
+//! | nibble chi-square, 15 degrees of freedom | 15 | below 45 |
+//! | longest printable run | 3 to 8 | at most 12 |
+//! | Shannon entropy | median 6.24, never above log2 96 = 6.585 | at least the option's threshold |
+//!
+//! Wu et al., USENIX Security 2023, describe the exemption tests in practical use (bits per byte, share and
+//! runs of printable bytes); the limits here are tighter because 96 bytes are looked at, not a packet.
+//! Proves nothing alone: compressed data, key exchanges and every modern protocol look random, too.
+
+use crate::{Options, Sensitivity};
+
+/// Bytes of one sample.
+pub const SAMPLE_BYTES: usize = 96;
+
+/// Shannon entropy of `bytes` in bits per byte, by exact counts of the 256 values.
+pub fn shannon(bytes: &[u8]) -> f32 {
+    let mut counts = [0u16; 256];
+    for &byte in bytes {
+        if let Some(count) = counts.get_mut(usize::from(byte)) {
+            *count = count.saturating_add(1);
+        }
+    }
+    entropy_of(&counts, bytes.len())
+}
+
+fn entropy_of(counts: &[u16; 256], total: usize) -> f32 {
+    if total == 0 {
+        return 0.0;
+    }
+    let mut sum = 0.0;
+    for &count in counts {
+        if count > 1 {
+            sum += f32::from(count) * log2(f32::from(count));
+        }
+    }
+    let total = u16::try_from(total).map_or(f32::MAX, f32::from);
+    log2(total) - sum / total
+}
+
+/// log2 of a finite `x` of at least 1, absolute error below 0.000_1: `core` has no logarithm.
+fn log2(x: f32) -> f32 {
+    const EXPONENT_BIAS: u32 = 127;
+    let bits = x.to_bits();
+    let exponent = (bits >> 23).saturating_sub(EXPONENT_BIAS);
+    let mantissa = f32::from_bits((bits & 0x007F_FFFF) | 0x3F80_0000);
+    // ln m = 2 artanh((m - 1) / (m + 1)); |argument| <= 1/3, so five terms leave less than 1e-6.
+    let y = (mantissa - 1.0) / (mantissa + 1.0);
+    let y2 = y * y;
+    let ln = 2.0 * y * (1.0 + y2 * (1.0 / 3.0 + y2 * (1.0 / 5.0 + y2 * (1.0 / 7.0 + y2 / 9.0))));
+    u8::try_from(exponent).map_or(f32::MAX, f32::from) + ln * core::f32::consts::LOG2_E
+}
+
+/// Whether the first [`SAMPLE_BYTES`] of `bytes` (fewer when there are fewer) look uniformly random.
+/// False for less than `options.min_payload` bytes, which no statistic can judge, and always false when
+/// the operator wants structure only.
+pub fn looks_random(bytes: &[u8], options: &Options) -> bool {
+    let sample = bytes.get(..SAMPLE_BYTES).unwrap_or(bytes);
+    let Ok(len) = u16::try_from(sample.len()) else {
+        return false;
+    };
+    if len == 0 || len < options.min_payload.min(96) {
+        return false;
+    }
+    // Deviations allowed of the number of set bits, in standard deviations of sqrt(8 n / 4).
+    let z = match options.sensitivity {
+        Sensitivity::Strict => return false,
+        Sensitivity::Balanced => 4.0,
+        Sensitivity::Aggressive => 4.6,
+    };
+    let mut counts = [0u16; 256];
+    let mut nibbles = [0u16; 16];
+    let (mut ones, mut distinct, mut highest, mut run, mut longest) = (0u32, 0u16, 0u16, 0u16, 0u16);
+    for &byte in sample {
+        ones += byte.count_ones();
+        run = if (0x20..0x7F).contains(&byte) { run + 1 } else { 0 };
+        longest = longest.max(run);
+        if let Some(count) = counts.get_mut(usize::from(byte)) {
+            *count += 1;
+            distinct += u16::from(*count == 1);
+            highest = highest.max(*count);
+        }
+        for nibble in [byte >> 4, byte & 15] {
+            if let Some(count) = nibbles.get_mut(usize::from(nibble)) {
+                *count += 1;
+            }
+        }
+    }
+    let n = f32::from(len);
+    let deviation = f32::from(u16::try_from(ones).unwrap_or(u16::MAX)) - 4.0 * n;
+    if deviation * deviation > z * z * 2.0 * n {
+        return false;
+    }
+    // 65 of 96; a shorter sample repeats less.
+    if u32::from(distinct) * 96 < u32::from(len) * 65 || highest > 5 || longest > 12 {
+        return false;
+    }
+    let expected = n / 8.0;
+    let chi_square: f32 = nibbles
+        .iter()
+        .map(|&count| (f32::from(count) - expected) * (f32::from(count) - expected) / expected)
+        .sum();
+    if chi_square >= 45.0 {
+        return false;
+    }
+    // The threshold is stated for 96 bytes: log2 n bounds the entropy of a shorter sample.
+    let threshold = options.entropy_threshold - (log2(96.0) - log2(n)).max(0.0);
+    entropy_of(&counts, sample.len()) >= threshold
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// xorshift64*: uniform bytes for tests without a dependency.
+    fn uniform(seed: u64, n: usize) -> Vec<u8> {
+        let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        (0..n)
+            .map(|_| {
+                x ^= x >> 12;
+                x ^= x << 25;
+                x ^= x >> 27;
+                (x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8
+            })
+            .collect()
+    }
+
+    #[test]
+    fn uniform_blocks_pass_at_least_99_in_100() {
+        let options = Options::default();
+        for len in [60, 96, 600] {
+            let passed = (1..=2000)
+                .filter(|&s| looks_random(&uniform(s, len), &options))
+                .count();
+            assert!(passed >= 1980, "{passed} of 2000 blocks of {len} bytes");
+        }
+    }
+
+    #[test]
+    fn structured_blocks_do_not_pass() {
+        let options = Options::default();
+        let base64 = b"TWFueSBoYW5kcyBtYWtlIGxpZ2h0IHdvcmsuIFRoZSBxdWljayBicm93biBmb3gganVtcHMgb3ZlciB0aGUgbGF6eSBkb2cgYW5k";
+        let mut half = uniform(7, 48);
+        half.extend([0; 48]);
+        for (name, bytes) in [
+            ("zeros", &[0u8; 96][..]),
+            ("text", &b"GET / HTTP/1.1\r\nHost: example.org\r\nUser-Agent: some browser or another\r\nAccept: */*\r\n\r\n"[..]),
+            ("base64", &base64[..]),
+            ("half zeros", &half[..]),
+            ("too short", &uniform(1, 59)[..]),
+            ("empty", &[][..]),
+        ] {
+            assert!(!looks_random(bytes, &options), "{name}");
+        }
+    }
+
+    #[test]
+    fn strict_sensitivity_never_says_random() {
+        let mut options = Options::default();
+        options.sensitivity = Sensitivity::Strict;
+        assert!(!looks_random(&uniform(3, 96), &options));
+    }
+
+    #[test]
+    fn entropy_agrees_with_known_values() {
+        let all: Vec<u8> = (0..=255).collect();
+        for (bytes, bits) in [
+            (&all[..], 8.0),
+            (&[5u8; 40][..], 0.0),
+            (&[0u8, 1, 2, 3][..], 2.0),
+            (&[][..], 0.0),
+        ] {
+            assert!((shannon(bytes) - bits).abs() < 0.001, "{bits}");
+        }
+    }
+}
