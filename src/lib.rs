@@ -3,4 +3,5 @@
 pub mod ban;
 pub mod capture;
 pub mod judge;
+pub mod network;
 pub mod packet;
