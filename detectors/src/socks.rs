@@ -253,7 +253,7 @@ mod tests {
             "password",
             &with_password,
             &server,
-            Some(("socks5", [19, 14], peer())),
+            Some(("socks5", [20, 14], peer())),
         );
         let named = b"\x05\x01\x00\x05\x01\x00\x03\x0bexample.org\x1a\xe1";
         check(
