@@ -271,7 +271,7 @@ mod tests {
         );
         check(
             "socks 4a",
-            b"\x04\x01\x1a\xe1\0\0\0\x01\0192.0.2.7\0",
+            b"\x04\x01\x1a\xe1\0\0\0\x01\x00192.0.2.7\0",
             granted,
             Some(("socks4", [19, 8], peer())),
         );
