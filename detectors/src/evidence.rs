@@ -54,6 +54,14 @@ impl Side {
     pub const fn index(self) -> usize {
         self as usize
     }
+    /// This end's element of a pair that is ordered by [`Side::index`].
+    pub const fn pick<T>(self, pair: &mut [T; 2]) -> &mut T {
+        let [originator, responder] = pair;
+        match self {
+            Self::Originator => originator,
+            Self::Responder => responder,
+        }
+    }
 }
 
 /// A set of ends of one flow.

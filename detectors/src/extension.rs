@@ -27,6 +27,13 @@ pub(crate) struct Announced {
     holepunch: [u8; 2],
 }
 
+impl Announced {
+    /// None announced.
+    pub(crate) const fn new() -> Self {
+        Self { holepunch: [0; 2] }
+    }
+}
+
 /// Reads one message, `body` being what follows its length field; what it teaches goes to `findings`, its
 /// evidence to the caller.
 pub(crate) fn message(

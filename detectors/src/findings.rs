@@ -30,12 +30,24 @@ pub enum LearnedFrom {
 /// An endpoint that plaintext BitTorrent traffic named as a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
-    /// The peer. Address 0 stands for the address of the end that spoke (only its port was named).
+    /// The peer. Address 0 stands for the address of the end that spoke (only its port was named), port 0
+    /// then for the port it spoke from.
     pub endpoint: Endpoint,
     /// Where it was named.
     pub from: LearnedFrom,
     /// The end that was told (the host whose later flows to the endpoint are suspect).
     pub told: Side,
+}
+
+impl Learned {
+    /// The end that spoke is itself such an endpoint, at the address and port it spoke from.
+    pub const fn speaker(from: LearnedFrom, speaker: Side) -> Self {
+        Self {
+            endpoint: Endpoint { address: 0, port: 0 },
+            from,
+            told: speaker.other(),
+        }
+    }
 }
 
 /// Evidence and learned endpoints of one packet. Reused: cleared by its owner before each packet.

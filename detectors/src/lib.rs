@@ -16,22 +16,33 @@ extern crate std;
 
 pub mod azureus;
 pub mod bencode;
+mod dht;
 mod emitted;
 mod entropy;
 pub mod evidence;
+mod exclusion;
 mod extension;
 pub mod findings;
 mod grammar;
 pub mod handshake;
 mod http;
+mod lsd;
 pub mod mse;
 pub mod options;
 pub mod peer_message;
 pub mod randomness;
+mod recent;
+mod reported;
+mod signature;
 mod socks;
+mod socks_udp;
 pub mod stream;
 pub mod tcp;
 pub mod udp;
+mod udp_tracker;
+mod utp;
+mod utp_connection;
+mod vuze_dht;
 mod wire;
 
 pub use evidence::{

@@ -1,0 +1,57 @@
+//! The byte signatures of the crate `btblocker-signatures`, as evidence.
+//!
+//! Promise: a signature counts only at the place in a message that its entry names. Asked last, for what no
+//! technique recognised. Confidence is the entry's. Proves nobody.
+
+use btblocker_signatures::{self as signatures, Anchor, Transport};
+
+use crate::{Class, Confidence, Evidence, Side, Technique};
+
+/// The signatures that stand at `anchor`, `field` being what the anchor names.
+pub(crate) fn find(
+    anchor: Anchor,
+    transport: Transport,
+    field: &[u8],
+    speaker: Side,
+) -> impl Iterator<Item = Evidence> {
+    signatures::at(anchor, transport, field).filter_map(move |signature| {
+        let confidence = match signature.confidence {
+            signatures::Confidence::Weak => Confidence::Weak,
+            signatures::Confidence::Strong => Confidence::Strong,
+            signatures::Confidence::Conclusive => Confidence::Conclusive,
+        };
+        let class = class(signature.class)?;
+        Some(Evidence::new(Technique::Signature, signature.id, confidence, speaker).of_class(class))
+    })
+}
+
+/// The class that a table entry names.
+fn class(name: &str) -> Option<Class> {
+    const CLASSES: [Class; 7] = [
+        Class::BitTorrent,
+        Class::DhtMaintenance,
+        Class::DeliveryOptimization,
+        Class::AceStream,
+        Class::Resilio,
+        Class::Blizzard,
+        Class::Socks,
+    ];
+    CLASSES.into_iter().find(|class| class.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_names_a_class() {
+        for signature in signatures::SIGNATURES {
+            assert!(
+                class(signature.class).is_some(),
+                "{}: {}",
+                signature.id,
+                signature.class
+            );
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! uTP: what the packets of one connection must have in common, and the stream inside it.
+//!
+//! Spec: BEP 29; the relations below were measured on libtorrent, libutp, Transmission and µTorrent.
+//!
+//! | relation     | holds when                                                           | bits |
+//! |--------------|----------------------------------------------------------------------|------|
+//! | ids          | syn carries `c`; its sender goes on with `c + 1`, the other side with `c` | 15 or 16 |
+//! | answer       | the first state has id `c` and acknowledges the syn                  | 32   |
+//! | acknowledged | among the other side's sequence numbers: from its first, or its last 1024 | 6 to 15 |
+//! | echo         | timestamp - difference is "now" on the other side's clock            | 12   |
+//!
+//! Echo: a receiver sends back its arrival time minus the sender's timestamp, so its own timestamp minus
+//! that difference is the sender's clock at this moment. What the sender's clock shows is known from its
+//! own last packet and the time since. The two agree but for the way between observer and receiver.
+//!
+//! An answered syn proves the responder; two relations of the initiator's later packets prove it. A
+//! connection whose syn was not seen needs the ids, echoes both ways (4 together) and acknowledgements both
+//! ways, and fewer failures than agreements. Resets count for nothing: anybody sends them.
+//!
+//! The stream inside: the sizes of its first flights (all new bytes of one side that acknowledge the same
+//! flight of the other) tell an encrypted BitTorrent handshake, by the same rule as on TCP. A lost packet
+//! ends that, as the sizes are then unknown.
+
+use crate::mse;
+use crate::utp::{Kind, Packet};
+use crate::{Ends, Options, Sensitivity, Side};
+
+/// Latest echo behind the other side's clock, in microseconds: the way from the observer to the receiver
+/// and back. With [`ECHO_AHEAD_US`] a random difference agrees with probability 2.6e-4.
+const ECHO_BEHIND_US: i32 = 1_000_000;
+/// Latest echo ahead of the other side's clock, in microseconds: packets that waited before the observer.
+const ECHO_AHEAD_US: i32 = 100_000;
+/// How long a clock reading serves, in microseconds: keep-alives come every 29 s.
+const CLOCK_AGE_US: u32 = 60_000_000;
+/// Packets that an acknowledgement may lag behind; libutp sends at most 1 MiB ahead of it.
+const ACK_LAG: u16 = 1024;
+/// What libutp writes as the difference before it has a sample.
+const NO_SAMPLE: u32 = 0x7fff_ffff;
+/// Agreements and failures are counted up to this.
+const COUNT_MAX: u8 = 64;
+/// Flights whose size is kept.
+const FLIGHTS: usize = 5;
+/// Bytes of a block that the randomness test looks at.
+const KEY_BYTES: usize = 96;
+
+/// What is known of one direction.
+#[derive(Clone, Copy, Debug)]
+struct Direction {
+    id: Option<u16>,
+    /// Last sequence number sent.
+    sequence: Option<u16>,
+    /// The sequence number before the first, where the start was seen.
+    initial: Option<u16>,
+    /// Sender's timestamp and capture time of the last packet, both in microseconds modulo 2^32.
+    clock: Option<(u32, u32)>,
+    acks: u8,
+    echoes: u8,
+    ack_failures: u8,
+    echo_failures: u8,
+    /// Sequence number of the next new stream bytes, where the start was seen.
+    expected: Option<u16>,
+    /// New stream bytes were seen.
+    spoke: bool,
+}
+
+/// One connection.
+#[derive(Clone, Copy, Debug)]
+struct Connection {
+    directions: [Direction; 2],
+    /// Initiator and sequence number of its syn.
+    syn: Option<(Side, u16)>,
+    answered: bool,
+    packets: u8,
+    /// The flights by order on the wire, and by what was acknowledged: packets cross, and libtorrent
+    /// sends stale acknowledgements with data that waited.
+    flights: [Flights; 2],
+    /// Hash of the first block of the stream.
+    key: Option<u64>,
+    /// The start of the stream was not seen, or a packet was lost.
+    lost: bool,
+}
+
+/// Sizes of the first flights of the stream inside.
+#[derive(Clone, Copy, Debug)]
+struct Flights {
+    bytes: [u16; FLIGHTS],
+    /// Flights begun; more than [`FLIGHTS`] when the handshake is over.
+    begun: u8,
+    /// Sender of the latest flight and the sequence number it began with.
+    latest: Option<(Side, u16)>,
+    /// First blocks of flights 1 and 2 that look random.
+    random: u8,
+}
+
+/// How well flights fit an encrypted BitTorrent handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Encrypted {
+    /// All sizes are possible.
+    Shape,
+    /// One size is exactly that of the handshake inside.
+    Exact,
+}
+
+/// What the relations say after a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The packet is a strict syn.
+    pub(crate) syn: bool,
+    /// The syn was answered, by the speaker of this packet.
+    pub(crate) answer: bool,
+    /// All relations hold: this is uTP, and both ends take part.
+    pub(crate) connected: bool,
+    /// Ends proven so far.
+    pub(crate) proven: Ends,
+    /// The flights inside are those of an encrypted handshake, begun by this end.
+    pub(crate) encrypted: Option<(Side, Encrypted)>,
+    /// Hash of the initiator's public key, with `encrypted`.
+    pub(crate) key: Option<u64>,
+    /// Packets that belong to the connection, this one included.
+    pub(crate) packets: u8,
+}
+
+/// The last two connections of a flow: peers that call each other at once have two for a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connections {
+    slots: [Connection; 2],
+    last: u8,
+}
+
+impl Connections {
+    /// None seen.
+    pub(crate) const fn new() -> Self {
+        Self {
+            slots: [Connection::new(); 2],
+            last: 0,
+        }
+    }
+
+    /// Takes a packet captured at `at_us` microseconds (modulo 2^32).
+    pub(crate) fn packet(&mut self, packet: &Packet<'_>, from: Side, at_us: u32, options: &Options) -> Seen {
+        if packet.kind == Kind::Reset {
+            return Seen::default();
+        }
+        let known = self.slots.iter().position(|slot| slot.takes(packet, from));
+        let slot = known.unwrap_or_else(|| self.oldest());
+        let Some(connection) = self.slots.get_mut(slot) else {
+            return Seen::default();
+        };
+        if known.is_none() {
+            *connection = Connection::begin(packet, from);
+        }
+        self.last = u8::from(slot == 1);
+        connection.packet(packet, from, at_us, options)
+    }
+
+    /// The slot to give up: an unproven one first, then the one not used last.
+    fn oldest(&self) -> usize {
+        let [first, second] = &self.slots;
+        match (first.is_connected(), second.is_connected()) {
+            (false, true) => 0,
+            (true, false) => 1,
+            _ => usize::from(self.last == 0 && first.packets > 0),
+        }
+    }
+}
+
+impl Connection {
+    const fn new() -> Self {
+        Self {
+            directions: [Direction::new(); 2],
+            syn: None,
+            answered: false,
+            packets: 0,
+            flights: [Flights::new(); 2],
+            key: None,
+            lost: false,
+        }
+    }
+
+    fn begin(packet: &Packet<'_>, from: Side) -> Self {
+        let mut connection = Self::new();
+        if packet.kind == Kind::Syn {
+            connection.syn = Some((from, packet.sequence));
+            from.pick(&mut connection.directions).initial = Some(packet.sequence.wrapping_sub(1));
+            from.pick(&mut connection.directions).id = Some(packet.id.wrapping_add(1));
+            from.pick(&mut connection.directions).expected = Some(packet.sequence.wrapping_add(1));
+            from.other().pick(&mut connection.directions).id = Some(packet.id);
+        } else {
+            from.pick(&mut connection.directions).id = Some(packet.id);
+            connection.lost = true;
+        }
+        connection
+    }
+
+    /// Whether a packet belongs to this connection by its id.
+    fn takes(&self, packet: &Packet<'_>, from: Side) -> bool {
+        let mut directions = self.directions;
+        let (own, other) = (
+            from.pick(&mut directions).id,
+            from.other().pick(&mut directions).id,
+        );
+        if packet.kind == Kind::Syn {
+            return self.syn == Some((from, packet.sequence)) && other == Some(packet.id);
+        }
+        match (own, other) {
+            (Some(own), _) => own == packet.id,
+            (None, Some(other)) => packet.id == other.wrapping_add(1) || packet.id == other.wrapping_sub(1),
+            (None, None) => false,
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>, from: Side, at_us: u32, options: &Options) -> Seen {
+        self.packets = self.packets.saturating_add(1);
+        let mut seen = Seen::default();
+        let other = *from.other().pick(&mut self.directions);
+        let own = from.pick(&mut self.directions);
+        if packet.kind == Kind::Syn {
+            own.sequence = Some(packet.sequence);
+            seen.syn = packet.strict_syn;
+        } else {
+            own.id = Some(packet.id);
+            own.relate(&other, packet, at_us);
+            own.advance(packet);
+            if let Some((initiator, sequence)) = self.syn
+                && initiator != from
+                && !self.answered
+                && packet.kind == Kind::State
+                && packet.acknowledged == sequence
+            {
+                self.answered = true;
+                seen.answer = true;
+                // The answer's number is acknowledged by the text of BEP 29, the one before it by all
+                // stacks that were measured.
+                own.sequence = Some(packet.sequence);
+                own.initial = Some(packet.sequence.wrapping_sub(1));
+                own.expected = Some(packet.sequence);
+            }
+        }
+        own.clock = Some((packet.timestamp, at_us));
+        if packet.kind == Kind::Data {
+            self.stream(packet, from, options);
+        }
+        seen.connected = self.is_connected();
+        seen.proven = self.proven();
+        seen.packets = self.packets;
+        if let (true, Some((initiator, _))) = (seen.connected, self.syn) {
+            seen.encrypted = self.encrypted(options).map(|fit| (initiator, fit));
+            seen.key = self.key.filter(|_| seen.encrypted.is_some());
+        }
+        seen
+    }
+
+    fn proven(&self) -> Ends {
+        match self.syn {
+            _ if self.is_connected() => Ends::BOTH,
+            Some((initiator, _)) if self.answered => Ends::only(initiator.other()),
+            _ => Ends::NONE,
+        }
+    }
+
+    fn encrypted(&self, options: &Options) -> Option<Encrypted> {
+        if self.lost || options.sensitivity == Sensitivity::Strict {
+            return None;
+        }
+        let [by_order, by_acknowledgement] = &self.flights;
+        by_order.encrypted().max(by_acknowledgement.encrypted())
+    }
+
+    fn is_connected(&self) -> bool {
+        let [a, b] = &self.directions;
+        let by_syn = self.answered
+            && self.syn.is_some_and(|(initiator, _)| {
+                let mut directions = self.directions;
+                let caller = initiator.pick(&mut directions);
+                caller.is_sound() && caller.acks >= 1 && caller.acks.saturating_add(caller.echoes) >= 2
+            });
+        let by_echo = a.id.is_some()
+            && b.id.is_some()
+            && a.echoes.min(b.echoes) >= 1
+            && a.acks.min(b.acks) >= 1
+            && a.echoes.saturating_add(b.echoes) >= 4
+            && a.is_sound()
+            && b.is_sound();
+        by_syn || by_echo
+    }
+
+    /// Follows the stream inside with a data packet.
+    fn stream(&mut self, packet: &Packet<'_>, from: Side, options: &Options) {
+        if self.lost || self.flights.iter().all(Flights::is_over) {
+            return;
+        }
+        let own = from.pick(&mut self.directions);
+        let (Some((initiator, _)), Some(expected), true) = (self.syn, own.expected, self.answered) else {
+            self.lost = true;
+            return;
+        };
+        let ahead = packet.sequence.wrapping_sub(expected);
+        // Stacks that follow the text of BEP 29 number their first data one above the answer.
+        let first_by_text = ahead == 1 && !own.spoke;
+        if ahead == 0 || first_by_text {
+            own.expected = Some(packet.sequence.wrapping_add(1));
+            own.spoke = true;
+            if self.flights.iter().all(|flights| flights.begun == 0) {
+                self.key = mse::key_hash(packet.payload);
+            }
+            let [by_order, by_acknowledgement] = &mut self.flights;
+            by_order.add(packet, from, initiator, false, options);
+            by_acknowledgement.add(packet, from, initiator, true, options);
+        } else if ahead < 1 << 15 {
+            self.lost = true;
+        }
+    }
+}
+
+impl Direction {
+    const fn new() -> Self {
+        Self {
+            id: None,
+            sequence: None,
+            initial: None,
+            clock: None,
+            acks: 0,
+            echoes: 0,
+            ack_failures: 0,
+            echo_failures: 0,
+            expected: None,
+            spoke: false,
+        }
+    }
+
+    /// Compares a packet of this direction with the last one of the other.
+    fn relate(&mut self, other: &Self, packet: &Packet<'_>, at_us: u32) {
+        if let Some(sequence) = other.sequence {
+            let sent = other
+                .initial
+                .map_or(ACK_LAG, |initial| sequence.wrapping_sub(initial).min(ACK_LAG));
+            let agrees = sequence.wrapping_sub(packet.acknowledged) <= sent;
+            count(if agrees {
+                &mut self.acks
+            } else {
+                &mut self.ack_failures
+            });
+        }
+        let Some((timestamp, then_us)) = other.clock else {
+            return;
+        };
+        let since = at_us.wrapping_sub(then_us);
+        if matches!(packet.difference, 0 | NO_SAMPLE) || since > CLOCK_AGE_US {
+            return;
+        }
+        let clock = timestamp.wrapping_add(since);
+        let echo = packet.timestamp.wrapping_sub(packet.difference);
+        let agrees = (-ECHO_BEHIND_US..=ECHO_AHEAD_US).contains(&echo.wrapping_sub(clock).cast_signed());
+        count(if agrees {
+            &mut self.echoes
+        } else {
+            &mut self.echo_failures
+        });
+    }
+
+    /// Whether agreements outnumber failures. Who guesses another end's numbers fails most of the time.
+    const fn is_sound(&self) -> bool {
+        let balanced = self.ack_failures <= self.acks && self.echo_failures <= self.echoes;
+        balanced && self.ack_failures < COUNT_MAX && self.echo_failures < COUNT_MAX
+    }
+
+    /// Keeps the highest sequence number that was sent.
+    fn advance(&mut self, packet: &Packet<'_>) {
+        let sent = match packet.kind {
+            Kind::Data | Kind::Fin => packet.sequence,
+            // A state carries the number that comes next.
+            Kind::State | Kind::Reset | Kind::Syn => packet.sequence.wrapping_sub(1),
+        };
+        if self
+            .sequence
+            .is_none_or(|known| sent.wrapping_sub(known) < 1 << 15)
+        {
+            self.sequence = Some(sent);
+        }
+    }
+}
+
+fn count(counter: &mut u8) {
+    *counter = COUNT_MAX.min(*counter + 1);
+}
+
+impl Flights {
+    const fn new() -> Self {
+        Self {
+            bytes: [0; FLIGHTS],
+            begun: 0,
+            latest: None,
+            random: 0,
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.begun as usize > FLIGHTS
+    }
+
+    /// Adds new stream bytes. With `causal`, what does not acknowledge the other side's latest flight was
+    /// sent without knowing it, and still belongs to the flight before.
+    fn add(&mut self, packet: &Packet<'_>, from: Side, initiator: Side, causal: bool, options: &Options) {
+        let begins = match self.latest {
+            // The initiator always speaks first.
+            None if from != initiator => return,
+            None => true,
+            Some((speaker, began)) => {
+                speaker != from && (!causal || packet.acknowledged.wrapping_sub(began) < 1 << 15)
+            }
+        };
+        if begins {
+            self.latest = Some((from, packet.sequence));
+            self.begun += 1;
+            if self.begun <= 2 {
+                let key = packet.payload.get(..KEY_BYTES).unwrap_or(packet.payload);
+                let long = key.len() >= usize::from(options.min_payload).min(KEY_BYTES);
+                self.random += u8::from(long && mse::looks_random(key, options));
+            }
+        }
+        let own_is_latest = self.latest.is_some_and(|(speaker, _)| speaker == from);
+        let flight = usize::from(self.begun).checked_sub(if own_is_latest { 1 } else { 2 });
+        if let Some(bytes) = flight.and_then(|flight| self.bytes.get_mut(flight)) {
+            let more = u16::try_from(packet.payload_len).unwrap_or(u16::MAX);
+            *bytes = bytes.saturating_add(more);
+        }
+    }
+
+    /// What the finished flights are: two public keys with padding, then what a key exchange goes on with;
+    /// exact when a 68-byte BitTorrent handshake is glued to the third flight (124) or alone in the fifth.
+    fn encrypted(&self) -> Option<Encrypted> {
+        let [first, second, third, fourth, fifth] = self.bytes;
+        let key = 96..=608;
+        let shape = self.random == 2
+            && key.contains(&first)
+            && key.contains(&second)
+            && (56..=890).contains(&third)
+            && fourth >= 14;
+        if !shape {
+            None
+        } else if third == 124 || (self.begun > 5 && fifth == 68) {
+            Some(Encrypted::Exact)
+        } else if self.begun > 5 {
+            Some(Encrypted::Shape)
+        } else {
+            None
+        }
+    }
+}
