@@ -82,7 +82,7 @@ pub(crate) fn find(
     speaker: Side,
     announced: &mut Announced,
     findings: &mut Findings,
-    mut found: impl FnMut(Evidence),
+    mut found: impl FnMut(&mut Findings, Evidence),
 ) {
     let handshakes = memmem::find_iter(bytes, b"\x14\x00d").map(|at| at.checked_sub(4));
     let exchanges = memmem::find_iter(bytes, b"d5:added").map(|at| at.checked_sub(6));
@@ -99,7 +99,7 @@ pub(crate) fn find(
             .ok()
             .and_then(|length| bytes.get(at + 4..)?.get(..length));
         if let Some(evidence) = body.and_then(|body| message(body, speaker, announced, findings)) {
-            found(evidence);
+            found(findings, evidence);
         }
     }
 }
@@ -303,7 +303,7 @@ mod tests {
                 SIDE,
                 &mut Announced::default(),
                 &mut findings,
-                |_| told += 1,
+                |_, _| told += 1,
             );
             let expected = usize::from(end >= 2 + handshake.len()) + usize::from(end == bytes.len());
             assert_eq!(told, expected, "{end}");
@@ -315,7 +315,7 @@ mod tests {
         fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), id in 0u8..3) {
             let mut findings = Findings::new();
             let _ = message(&[&[0x14, id], &bytes[..]].concat(), SIDE, &mut Announced::default(), &mut findings);
-            find(&[b"\0\0\0\x20\x14\0d1:md", &bytes[..]].concat(), SIDE, &mut Announced::default(), &mut findings, |_| {});
+            find(&[b"\0\0\0\x20\x14\0d1:md", &bytes[..]].concat(), SIDE, &mut Announced::default(), &mut findings, |_, _| {});
         }
     }
 }

@@ -8,14 +8,17 @@
 //! | `persistent-seed` | `/data?fid=` and `size=` (BitComet) | strong |
 //! | `answer`, `scrape-answer` | a body that is a bencoded dictionary with `peers` or `peers6` and `interval`, or `files` of 20-byte keys | strong; conclusive after the matching request |
 //! | `websocket-announce` | a frame of JSON with `announce`, `info_hash`, `peer_id` and `offers` | conclusive |
+//! | `torrent-file` | a body that is a torrent file, or its beginning | weak |
 //! | `user-agent` | the name of a client | weak |
 //!
 //! Only the request line counts: a page, a body or a referrer that quotes a tracker's URL is nothing. Bodies that are
 //! compressed are not read. The URL may be absolute (through a proxy).
 
+use btblocker_signatures::{Anchor, Transport};
 use memchr::memmem;
 
 use crate::bencode::{self, Value};
+use crate::signature;
 use crate::wire::array_at;
 use crate::{Client, Confidence, Endpoint, Evidence, Findings, Learned, LearnedFrom, Side, Technique};
 
@@ -52,11 +55,12 @@ pub(crate) fn request(bytes: &[u8], speaker: Side) -> Option<(Asked, Option<Evid
     } else {
         Asked::Nothing
     };
-    let agent = header(head, b"user-agent:")
-        .filter(|agent| is_client(agent))
-        .map(|agent| {
-            Evidence::new(Technique::Http, "user-agent", Confidence::Weak, speaker).by(Client::name(agent))
-        });
+    let agent = header(head, b"user-agent:").and_then(|agent| {
+        let known = signature::find(Anchor::HttpUserAgent, Transport::Tcp, agent, speaker).next()?;
+        // A name labels, it does not prove: libraries lend theirs and programs lie.
+        let evidence = Evidence::new(Technique::Http, "user-agent", Confidence::Weak, speaker);
+        Some(evidence.of_class(known.class).by(Client::name(agent)))
+    });
     Some((asked, agent))
 }
 
@@ -66,35 +70,6 @@ fn header<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
         let (start, value) = line.split_at_checked(name.len())?;
         start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
     })
-}
-
-/// Names that user agents of clients begin with.
-fn is_client(agent: &[u8]) -> bool {
-    const CLIENTS: [&[u8]; 22] = [
-        b"Transmission/",
-        b"uTorrent",
-        b"BTWebClient/",
-        b"qBittorrent",
-        b"libtorrent",
-        b"Deluge",
-        b"rtorrent",
-        b"aria2/",
-        b"BiglyBT",
-        b"Azureus",
-        b"Vuze",
-        b"KTorrent",
-        b"BitComet",
-        b"BitTorrent",
-        b"Tixati",
-        b"anacrolix",
-        b"WebTorrent",
-        b"MediaGet",
-        b"BitLord",
-        b"FlashGet",
-        b"Xunlei",
-        b"Tribler",
-    ];
-    CLIENTS.iter().any(|name| agent.starts_with(name))
 }
 
 fn tracker(target: &[u8], speaker: Side) -> Option<(Asked, Evidence)> {
@@ -191,7 +166,10 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
     } else if files {
         ("scrape-answer", asked == Asked::Scrape)
     } else {
-        return None;
+        // What is weak among the beginnings of bodies is a torrent file: a page was opened, nothing was shared.
+        return signature::find(Anchor::HttpBody, Transport::Tcp, body, speaker)
+            .find(|found| found.confidence == Confidence::Weak)
+            .map(|_| Evidence::new(Technique::Http, "torrent-file", Confidence::Weak, speaker));
     };
     if peers {
         let _ = bencode::visit(body, |key, value| learn(key, value, speaker, findings));
@@ -443,7 +421,7 @@ mod tests {
                 "torrent file",
                 b"HTTP/1.1 200 OK\r\n\r\nd8:announce9:http://t/4:infod6:lengthi1eee",
                 Asked::Nothing,
-                None,
+                Some(("torrent-file", Confidence::Weak)),
                 0,
             ),
             (

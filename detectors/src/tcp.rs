@@ -43,6 +43,9 @@ const SEALED_SEGMENTS: u16 = 4;
 /// pattern of `peer_message` has 53.
 const OVERLAP: u16 = 160;
 
+/// Bytes of a stream within which signatures of its start end: the longest has 20.
+const SIGNATURE_BYTES: u16 = 32;
+
 /// One TCP segment as the inspector sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpSegment<'a> {
@@ -275,6 +278,9 @@ impl TcpInspector {
         let from = usize::from(read.saturating_sub(start).saturating_sub(OVERLAP));
         if !matches!(self.protocol, Protocol::Http | Protocol::Text | Protocol::Sealed) {
             self.read_handshake(side, bytes, from, context);
+            if read.saturating_sub(start) < SIGNATURE_BYTES {
+                self.read_start(side, bytes, context);
+            }
             self.read_messages(side, bytes, context);
             let apart = self.reading(side).message == 0;
             self.read_patterns(side, bytes.get(from..).unwrap_or(&[]), apart, context);

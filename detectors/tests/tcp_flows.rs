@@ -321,6 +321,16 @@ fn delivery_optimization_is_its_own_class_and_hides_what_follows() {
 }
 
 #[test]
+fn products_of_the_signature_table_are_named() {
+    let mut shown = Shown::from_start();
+    shown
+        .says(A, &[b"\x13QVOD protocol", &noise(3, 54)[..]].concat())
+        .says(B, &noise(4, 60));
+    let classes: Vec<Class> = shown.told.iter().map(|e| e.class).collect();
+    assert_eq!(classes, [Class::OtherSwarm]);
+}
+
+#[test]
 fn techniques_can_be_switched_off() {
     let mut shown = Shown::from_start();
     shown.options.set(Technique::Handshake, false);

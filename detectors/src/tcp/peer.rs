@@ -3,6 +3,7 @@
 //! Says how sure each technique's finding is in the light of the whole flow: who spoke, where in the stream it stood,
 //! which other protocol the flow began with. The techniques themselves know bytes only.
 
+use btblocker_signatures::{Anchor, Transport};
 use memchr::memmem;
 
 use super::{Context, TcpInspector};
@@ -11,7 +12,9 @@ use crate::handshake::{self, HANDSHAKE_BYTES, Handshake};
 use crate::mse::{self, Exchange};
 use crate::stream::Direction;
 use crate::wire::u32_at;
-use crate::{Class, Confidence, Evidence, Side, StreamBuffers, Technique, azureus, extension, peer_message};
+use crate::{
+    Class, Confidence, Evidence, Side, StreamBuffers, Technique, azureus, extension, peer_message, signature,
+};
 
 impl TcpInspector {
     pub(super) fn read_handshake(
@@ -49,6 +52,20 @@ impl TcpInspector {
             }
         }
         self.greet(side, &found, at == 0, context);
+    }
+
+    /// Names the other products that the signature table knows by the first bytes of a stream.
+    pub(super) fn read_start(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
+        if self.greeted || self.foreign {
+            return;
+        }
+        for evidence in signature::find(Anchor::StreamStart, Transport::Tcp, bytes, side) {
+            // The handshake's own prefix is told with what follows it.
+            if evidence.class != Class::BitTorrent || evidence.confidence == Confidence::Weak {
+                self.emit(evidence, context);
+                self.foreign |= evidence.class != Class::BitTorrent;
+            }
+        }
     }
 
     /// Tells a handshake; `first` says that nothing of its direction was seen in front of it.
@@ -126,11 +143,17 @@ impl TcpInspector {
         }
         if whole {
             let mut told: [Option<Evidence>; 4] = [None; 4];
-            extension::find(bytes, side, &mut self.announced, context.findings, |evidence| {
-                if let Some(free) = told.iter_mut().find(|slot| slot.is_none()) {
-                    *free = Some(evidence);
-                }
-            });
+            extension::find(
+                bytes,
+                side,
+                &mut self.announced,
+                context.findings,
+                |_, evidence| {
+                    if let Some(free) = told.iter_mut().find(|slot| slot.is_none()) {
+                        *free = Some(evidence);
+                    }
+                },
+            );
             for evidence in told.into_iter().flatten() {
                 self.emit(evidence, context);
             }
