@@ -28,16 +28,7 @@ pub(crate) fn find(
 
 /// The class that a table entry names.
 fn class(name: &str) -> Option<Class> {
-    const CLASSES: [Class; 7] = [
-        Class::BitTorrent,
-        Class::DhtMaintenance,
-        Class::DeliveryOptimization,
-        Class::AceStream,
-        Class::Resilio,
-        Class::Blizzard,
-        Class::Socks,
-    ];
-    CLASSES.into_iter().find(|class| class.name() == name)
+    Class::ALL.iter().copied().find(|class| class.name() == name)
 }
 
 #[cfg(test)]
