@@ -21,7 +21,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Frames that hold nothing to look at, by [`Skip::index`].
             pub skipped: [u64; SKIPS],
-            evidence: [[u64; CONFIDENCES]; TECHNIQUES],
+            /// Pieces of evidence, by technique in the order of [`Technique::ALL`], then by confidence, weak first.
+            pub evidence: [[u64; CONFIDENCES]; TECHNIQUES],
         }
 
         /// Counters of one thread as others may read them.
