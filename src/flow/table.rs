@@ -250,7 +250,11 @@ impl FlowTable {
         };
         let answers = matches!(&packet.transport,
             TransportView::Tcp(segment) if tcp_state::is_opening_answer(segment));
-        let originator = if answers { packet.destination } else { packet.source };
+        let originator = if answers {
+            packet.destination
+        } else {
+            packet.source
+        };
         *self.flows.get_mut(handle)? = Flow {
             key,
             last_seen: at,
@@ -319,7 +323,11 @@ impl FlowTable {
 
     /// The slot under the hand, which moves on.
     fn next_slot(&mut self) -> Option<(Handle, &Flow)> {
-        let position = if self.hand < self.flows.len() { self.hand } else { 0 };
+        let position = if self.hand < self.flows.len() {
+            self.hand
+        } else {
+            0
+        };
         self.hand = position.wrapping_add(1);
         let handle = Handle::at(position)?;
         Some((handle, self.flows.get(handle)?))

@@ -70,8 +70,16 @@ fn the_originator_sent_the_syn_or_the_first_packet() {
         let mut table = table(4);
         let touched = table.touch(at(0), &packet).unwrap();
         let (first, second) = table.ends(touched.handle).unwrap();
-        assert_eq!((first, second), (endpoint(originator), endpoint(3 - originator)), "{name}");
-        let expected = if packet.source == first { Side::Originator } else { Side::Responder };
+        assert_eq!(
+            (first, second),
+            (endpoint(originator), endpoint(3 - originator)),
+            "{name}"
+        );
+        let expected = if packet.source == first {
+            Side::Originator
+        } else {
+            Side::Responder
+        };
         assert_eq!(touched.from, expected, "{name}");
     }
 }
@@ -137,8 +145,20 @@ fn a_clock_that_steps_back_ends_nothing() {
 fn a_new_syn_on_an_ended_flow_begins_another() {
     let open = [tcp(1, 2, 100, SYN, 0), tcp(1, 2, 101, ACK, 50)];
     let rows: [(&str, &[PacketView<'_>], u64, PacketView<'_>, u64); 6] = [
-        ("after a reset", &[open[0], open[1], tcp(2, 1, 0, RST, 0)], 1, tcp(1, 2, 999, SYN, 0), 1),
-        ("by the other end", &[open[0], open[1], tcp(2, 1, 0, RST, 0)], 1, tcp(2, 1, 999, SYN, 0), 1),
+        (
+            "after a reset",
+            &[open[0], open[1], tcp(2, 1, 0, RST, 0)],
+            1,
+            tcp(1, 2, 999, SYN, 0),
+            1,
+        ),
+        (
+            "by the other end",
+            &[open[0], open[1], tcp(2, 1, 0, RST, 0)],
+            1,
+            tcp(2, 1, 999, SYN, 0),
+            1,
+        ),
         ("repeated", &[open[0]], 1, open[0], 0),
         ("another attempt", &[open[0]], 1, tcp(1, 2, 999, SYN, 0), 1),
         ("into an open flow", &open, 1, tcp(1, 2, 999, SYN, 0), 0),
@@ -157,9 +177,17 @@ fn a_new_syn_on_an_ended_flow_begins_another() {
 #[test]
 fn a_full_table_gives_up_the_half_open_first_then_the_oldest() {
     let mut table = table(4);
-    for (second, packet) in [udp(1, 2), udp(2, 1), tcp(3, 4, 1, SYN, 0), udp(5, 6), udp(6, 5), udp(7, 8), udp(8, 7)]
-        .iter()
-        .enumerate()
+    for (second, packet) in [
+        udp(1, 2),
+        udp(2, 1),
+        tcp(3, 4, 1, SYN, 0),
+        udp(5, 6),
+        udp(6, 5),
+        udp(7, 8),
+        udp(8, 7),
+    ]
+    .iter()
+    .enumerate()
     {
         table.touch(at(second as u64), packet).unwrap();
     }
@@ -169,10 +197,16 @@ fn a_full_table_gives_up_the_half_open_first_then_the_oldest() {
         table.counts().created != before
     };
     assert!(creates(&mut table, &udp(9, 10)));
-    assert!(!creates(&mut table, &udp(10, 9)), "answered: not one way any more");
+    assert!(
+        !creates(&mut table, &udp(10, 9)),
+        "answered: not one way any more"
+    );
     assert_eq!(table.counts().evicted, 1);
     assert!(!creates(&mut table, &udp(1, 2)) && !creates(&mut table, &udp(5, 6)));
-    assert!(creates(&mut table, &tcp(3, 4, 1, SYN, 0)), "the half-open one had gone");
+    assert!(
+        creates(&mut table, &tcp(3, 4, 1, SYN, 0)),
+        "the half-open one had gone"
+    );
     assert_eq!((table.counts().evicted, table.active()), (2, 4));
     assert!(creates(&mut table, &udp(7, 8)), "the longest silent one had gone");
 }
@@ -187,7 +221,12 @@ struct Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = (0_u16..6, 0_u16..6, 0_u64..300, any::<bool>());
-    let step = step.prop_map(|(from, to, wait, is_tcp)| Step { from, to, wait, is_tcp });
+    let step = step.prop_map(|(from, to, wait, is_tcp)| Step {
+        from,
+        to,
+        wait,
+        is_tcp,
+    });
     prop::collection::vec(step, 1..200)
 }
 

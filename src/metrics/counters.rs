@@ -182,10 +182,20 @@ mod tests {
         counters.see(Technique::Handshake, Confidence::Weak);
         two.publish(&counters);
         let total = board.total();
-        assert_eq!((total.frames, total.queue_dropped_frames, total.queue_dropped_batches), (6, 4, 0));
+        assert_eq!(
+            (
+                total.frames,
+                total.queue_dropped_frames,
+                total.queue_dropped_batches
+            ),
+            (6, 4, 0)
+        );
         assert_eq!(total.skipped[Skip::Fragment.index()], 2);
         assert_eq!(total.evidence(Technique::FanOut, Confidence::Conclusive), 2);
         assert_eq!(total.evidence(Technique::Handshake, Confidence::Weak), 1);
-        assert_eq!(total.named().find(|(name, _)| *name == "frames"), Some(("frames", 6)));
+        assert_eq!(
+            total.named().find(|(name, _)| *name == "frames"),
+            Some(("frames", 6))
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Batches in, reports and counters out.
 
 use super::packets::{
-    A, ACK, B, FIN, SYN, at, batch, endpoint, extended_handshake, get_peers, handshake, tcp, udp, udp_fragments,
+    A, ACK, B, FIN, SYN, at, batch, endpoint, extended_handshake, get_peers, handshake, peers, tcp, udp,
+    udp_fragments,
 };
 use super::{Inspection, Published, Settings};
 use crate::flow::FlowHasher;
@@ -65,7 +66,10 @@ fn evidence_in_an_open_flow_proves_both_ends() {
     assert!(!seen.is_empty());
     for sighting in &seen {
         assert_eq!((sighting.flow, sighting.proven), (flow, Ends::BOTH));
-        assert_eq!((sighting.at, sighting.interface, sighting.payload_len), (at(3), 3, 68));
+        assert_eq!(
+            (sighting.at, sighting.interface, sighting.payload_len),
+            (at(3), 3, 68)
+        );
         assert_eq!(sighting.evidence.speaker, Side::Originator);
     }
     assert_eq!(seen[0].evidence.technique, Technique::Handshake);
@@ -111,11 +115,33 @@ fn a_capture_of_one_direction_proves_nobody() {
 }
 
 #[test]
-fn a_lone_datagram_proves_nobody_and_an_answer_proves_its_sender() {
+fn a_lone_datagram_proves_nobody_and_what_answers_prove_stays_with_the_flow() {
     let mut inspection = inspection();
-    let query = get_peers(*b"ab");
-    let seen = sightings(&run(&mut inspection, &[(0, udp(A, B, &query))]));
-    assert!(!seen.is_empty() && seen.iter().all(|sighting| sighting.proven.is_empty()));
+    let query = |number| udp(A, B, &get_peers([b'a', number]));
+    let answer = |number| udp(B, A, &peers([b'a', number]));
+    let alone = run(&mut inspection, &[(0, query(0)), (1, query(1))]);
+    assert!(
+        !alone.is_empty()
+            && sightings(&alone)
+                .iter()
+                .all(|sighting| sighting.proven.is_empty())
+    );
+    let reports = run(&mut inspection, &[(2, answer(0)), (3, answer(1))]);
+    let answered = sightings(&reports);
+    let last = answered.last().unwrap();
+    assert_eq!(last.proven, Ends::only(Side::Responder));
+    // What the query showed is told again, with the new proof.
+    let query = |sighting: &&Sighting| sighting.evidence.speaker == Side::Originator;
+    assert!(
+        answered
+            .iter()
+            .any(|sighting| query(&sighting) && sighting.proven == last.proven)
+    );
+    // Long after, it is known still.
+    let later = sightings(&run(&mut inspection, &[(60_000, udp(A, B, &get_peers(*b"zz")))]));
+    assert!(!later.is_empty() && later.iter().all(|sighting| sighting.proven == last.proven));
+    let learned = learned(&reports);
+    assert!(!learned.is_empty() && learned.iter().all(|peer| peer.told == endpoint(A).address));
 }
 
 #[test]
@@ -124,7 +150,9 @@ fn a_listening_port_is_learned_for_the_other_end() {
     let hello = [handshake(1), extended_handshake()].concat();
     frames.push((3, tcp(A, B, 101, 501, ACK, &hello)));
     let learned = learned(&run(&mut inspection(), &frames));
-    let [peer] = learned[..] else { panic!("{learned:?}") };
+    let [peer] = learned[..] else {
+        panic!("{learned:?}")
+    };
     assert_eq!(peer.from, LearnedFrom::ListenPort);
     assert_eq!(peer.told, endpoint(B).address);
     assert_eq!(peer.endpoint, endpoint((A.0, 51_413)));
@@ -165,7 +193,10 @@ fn fragments_are_put_together() {
     let seen = sightings(&run(&mut inspection, &[(0, second), (1, first)]));
     assert!(!seen.is_empty());
     let counters = inspection.counters();
-    assert_eq!((counters.frames, counters.reassembled, counters.flows_created), (2, 1, 1));
+    assert_eq!(
+        (counters.frames, counters.reassembled, counters.flows_created),
+        (2, 1, 1)
+    );
     assert_eq!(counters.skipped[crate::packet::Skip::Fragment.index()], 1);
 }
 
@@ -188,7 +219,13 @@ fn a_closed_flow_ends_soon() {
     frames.push((4, tcp(B, A, 501, 103, ACK | FIN, b"")));
     frames.push((11_000, udp(A, B, b"hello")));
     run(&mut inspection, &frames);
-    assert_eq!((inspection.counters().flows_expired, inspection.counters().flows_active), (1, 1));
+    assert_eq!(
+        (
+            inspection.counters().flows_expired,
+            inspection.counters().flows_active
+        ),
+        (1, 1)
+    );
 }
 
 #[test]

@@ -33,7 +33,14 @@ fn ipv4(protocol: u8, from: Host, to: Host, id: u16, offset: u16, payload: &[u8]
     frame
 }
 
-pub(super) fn tcp(from: Host, to: Host, sequence: u32, acknowledgement: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn tcp(
+    from: Host,
+    to: Host,
+    sequence: u32,
+    acknowledgement: u32,
+    flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut segment = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
     segment.extend(sequence.to_be_bytes());
     segment.extend(acknowledgement.to_be_bytes());
@@ -87,6 +94,16 @@ pub(super) fn get_peers(transaction: [u8; 2]) -> Vec<u8> {
     bytes.extend(b"e1:q9:get_peers1:t2:");
     bytes.extend(transaction);
     bytes.extend(b"1:v4:LT\x02\x071:y1:qe");
+    bytes
+}
+
+/// An answer (BEP 5) to the query of that transaction.
+pub(super) fn peers(transaction: [u8; 2]) -> Vec<u8> {
+    let mut bytes = b"d1:rd2:id20:".to_vec();
+    bytes.extend(*b"\x5c\x17\xa3\x52\x09\x0e\x14\x61\xe8\x2f\x39\x40\x57\x1c\x6a\xa3\x86\xdd\xb8\x3b");
+    bytes.extend(b"5:token4:\x91\x17\x62\xe06:valuesl6:\xcb\x00\x71\x05\x1a\xe1ee1:t2:");
+    bytes.extend(transaction);
+    bytes.extend(b"1:y1:re");
     bytes
 }
 

@@ -57,13 +57,18 @@ fn through(workers: usize, frames: &[Vec<u8>], reports: usize) -> (Vec<Report>, 
 fn any_number_of_workers_sees_the_same_and_a_stop_loses_nothing() {
     let frames = conversations(100);
     let (_, inline) = through(0, &frames, 10_000);
-    assert_eq!((inline.frames, inline.flows_created, inline.inspected), (400, 100, 100));
+    assert_eq!(
+        (inline.frames, inline.flows_created, inline.inspected),
+        (400, 100, 100)
+    );
     for workers in 0..=3 {
         let (reports, counters) = through(workers, &frames, 10_000);
         assert_eq!(counters, inline, "{workers} workers");
         assert!(reports.len() >= 100);
         for report in reports {
-            let Report::Sighting(sighting) = report else { continue };
+            let Report::Sighting(sighting) = report else {
+                continue;
+            };
             // Only in order, and with both directions in one place, a handshake proves.
             assert_eq!(sighting.proven, Ends::BOTH, "{workers} workers");
         }
@@ -97,7 +102,10 @@ fn overload_drops_whole_batches_and_counts_their_frames() {
         dispatcher.dispatch(&mut batch([(0, &frame[..]); 10]));
     }
     let counters = board.total();
-    assert_eq!((counters.queue_dropped_batches, counters.queue_dropped_frames), (96, 960));
+    assert_eq!(
+        (counters.queue_dropped_batches, counters.queue_dropped_frames),
+        (96, 960)
+    );
     assert_eq!((counters.batch_missing_frames, queues[0].len()), (0, 4));
 }
 
@@ -134,10 +142,17 @@ fn both_directions_and_fragments_go_to_the_same_worker_in_order() {
             tcp(peer, A, 1, 2, ACK, b"three"),
         ];
         dispatcher.dispatch(&mut batch(frames.iter().map(|frame| (0, &frame[..]))));
-        let work: Vec<_> = queues.iter().map(|queue| queue.try_iter().collect::<Vec<_>>()).collect();
+        let work: Vec<_> = queues
+            .iter()
+            .map(|queue| queue.try_iter().collect::<Vec<_>>())
+            .collect();
         let owner = work.iter().position(|work| !work.is_empty()).unwrap();
         assert_eq!(work.iter().flatten().count(), 1, "one worker gets all");
-        let arrived: Vec<_> = work[owner][0].batch.frames().map(|(_, bytes)| bytes.to_vec()).collect();
+        let arrived: Vec<_> = work[owner][0]
+            .batch
+            .frames()
+            .map(|(_, bytes)| bytes.to_vec())
+            .collect();
         assert_eq!(arrived, frames);
         used[owner] = true;
     }
