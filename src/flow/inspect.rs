@@ -7,8 +7,7 @@ use super::tcp_state;
 use super::watch::{Remembered, Watch};
 use crate::packet::{PacketView, TcpView, TransportView};
 use btblocker_detectors::{
-    Ends, Findings, Options, Progress, Side, TcpInspector, TcpSegment, Timestamp, UdpDatagram,
-    UdpInspector,
+    Ends, Findings, Options, Progress, Side, TcpInspector, TcpSegment, Timestamp, UdpDatagram, UdpInspector,
 };
 
 /// What became of a packet.
@@ -38,7 +37,9 @@ impl FlowTable {
         };
         let known = flow.inspector.is_some();
         match &packet.transport {
-            TransportView::Tcp(segment) if segment.wire_len == 0 && !(known && tcp_state::has_syn(segment)) => {
+            TransportView::Tcp(segment)
+                if segment.wire_len == 0 && !(known && tcp_state::has_syn(segment)) =>
+            {
                 return Inspected::Empty;
             }
             TransportView::Udp(datagram) if datagram.wire_len == 0 => return Inspected::Empty,
@@ -74,7 +75,10 @@ impl FlowTable {
         Inspected::Yes
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site, all of it is one packet's context")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site, all of it is one packet's context"
+    )]
     fn segment(
         &mut self,
         handle: Handle,

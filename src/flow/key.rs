@@ -141,13 +141,13 @@ mod tests {
         for address in 0..4000 {
             counts[FlowHasher::seeded(1).shard(1 << 40, address, shards)] += 1;
         }
-        assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| (850..1150).contains(count)),
+            "{counts:?}"
+        );
         let a = Endpoint { address: 1, port: 2 };
         let key = FlowKey::new(Transport::Tcp, a, a);
-        assert_ne!(
-            FlowHasher::seeded(1).flow(&key),
-            FlowHasher::seeded(2).flow(&key)
-        );
+        assert_ne!(FlowHasher::seeded(1).flow(&key), FlowHasher::seeded(2).flow(&key));
         assert_eq!(size_of::<FlowKey>(), 48);
     }
 }

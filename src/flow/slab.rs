@@ -90,8 +90,7 @@ impl<T> Slab<T> {
         self.chunks.push((0..more).map(|_| (self.make)()).collect());
         let end = self.len + more;
         self.free.reserve(end as usize);
-        self.free
-            .extend((self.len..end).rev().filter_map(Handle::at));
+        self.free.extend((self.len..end).rev().filter_map(Handle::at));
         self.len = end;
     }
 }
@@ -108,9 +107,17 @@ mod tests {
         for (value, handle) in handles.iter().enumerate() {
             *slab.get_mut(*handle).unwrap() = value as u64;
         }
-        assert!(handles.iter().enumerate().all(|(value, handle)| slab.get(*handle) == Some(&(value as u64))));
+        assert!(
+            handles
+                .iter()
+                .enumerate()
+                .all(|(value, handle)| slab.get(*handle) == Some(&(value as u64)))
+        );
         slab.release(handles[17]);
-        assert_eq!((slab.taken(), slab.claim(), slab.claim()), (4999, Some(handles[17]), None));
+        assert_eq!(
+            (slab.taken(), slab.claim(), slab.claim()),
+            (4999, Some(handles[17]), None)
+        );
     }
 
     #[test]

@@ -250,7 +250,11 @@ impl FlowTable {
         };
         let answers = matches!(&packet.transport,
             TransportView::Tcp(segment) if tcp_state::is_opening_answer(segment));
-        let originator = if answers { packet.destination } else { packet.source };
+        let originator = if answers {
+            packet.destination
+        } else {
+            packet.source
+        };
         *self.flows.get_mut(handle)? = Flow {
             key,
             last_seen: at,
@@ -319,7 +323,11 @@ impl FlowTable {
 
     /// The slot under the hand, which moves on.
     fn next_slot(&mut self) -> Option<(Handle, &Flow)> {
-        let position = if self.hand < self.flows.len() { self.hand } else { 0 };
+        let position = if self.hand < self.flows.len() {
+            self.hand
+        } else {
+            0
+        };
         self.hand = position.wrapping_add(1);
         let handle = Handle::at(position)?;
         Some((handle, self.flows.get(handle)?))
@@ -390,6 +398,6 @@ mod tests {
         assert!(size_of::<Flow>() <= 160, "{}", size_of::<Flow>());
         assert_eq!(size_of::<Indexed>(), 8);
         assert!(size_of::<TcpInspector>() <= 400, "{}", size_of::<TcpInspector>());
-        assert!(size_of::<UdpInspector>() <= 700, "{}", size_of::<UdpInspector>());
+        assert!(size_of::<UdpInspector>() <= 800, "{}", size_of::<UdpInspector>());
     }
 }

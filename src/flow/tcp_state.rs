@@ -94,7 +94,9 @@ impl TcpState {
     }
     /// Takes in the header of one segment.
     pub(super) fn observe(&mut self, from: Side, segment: &TcpView<'_>) {
-        let TcpView { sequence, wire_len, .. } = *segment;
+        let TcpView {
+            sequence, wire_len, ..
+        } = *segment;
         let (syn, fin) = (segment.flags & SYN != 0, segment.flags & FIN != 0);
         if segment.flags & RST != 0 {
             // Its numbers are copied from the segment that it refuses, so they prove nothing.
@@ -116,7 +118,9 @@ impl TcpState {
             (sender.initial, sender.syn) = (sequence, true);
             (sender.first, sender.next, sender.seen) = (sequence, sequence, true);
         }
-        let len = wire_len.saturating_add(u32::from(syn)).saturating_add(u32::from(fin));
+        let len = wire_len
+            .saturating_add(u32::from(syn))
+            .saturating_add(u32::from(fin));
         if len > 0 {
             sender.extend(sequence, len);
         }

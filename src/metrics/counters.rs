@@ -21,7 +21,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Frames that hold nothing to look at, by [`Skip::index`].
             pub skipped: [u64; SKIPS],
-            evidence: [[u64; CONFIDENCES]; TECHNIQUES],
+            /// Pieces of evidence, by technique in the order of [`Technique::ALL`], then by confidence, weak first.
+            pub evidence: [[u64; CONFIDENCES]; TECHNIQUES],
         }
 
         /// Counters of one thread as others may read them.
@@ -181,10 +182,20 @@ mod tests {
         counters.see(Technique::Handshake, Confidence::Weak);
         two.publish(&counters);
         let total = board.total();
-        assert_eq!((total.frames, total.queue_dropped_frames, total.queue_dropped_batches), (6, 4, 0));
+        assert_eq!(
+            (
+                total.frames,
+                total.queue_dropped_frames,
+                total.queue_dropped_batches
+            ),
+            (6, 4, 0)
+        );
         assert_eq!(total.skipped[Skip::Fragment.index()], 2);
         assert_eq!(total.evidence(Technique::FanOut, Confidence::Conclusive), 2);
         assert_eq!(total.evidence(Technique::Handshake, Confidence::Weak), 1);
-        assert_eq!(total.named().find(|(name, _)| *name == "frames"), Some(("frames", 6)));
+        assert_eq!(
+            total.named().find(|(name, _)| *name == "frames"),
+            Some(("frames", 6))
+        );
     }
 }

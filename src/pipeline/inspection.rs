@@ -148,9 +148,9 @@ impl Shard {
             return;
         }
         self.findings.clear();
-        let inspected =
-            self.table
-                .inspect(touched, meta.at, packet, &self.options, &mut self.findings);
+        let inspected = self
+            .table
+            .inspect(touched, meta.at, packet, &self.options, &mut self.findings);
         match inspected {
             Inspected::Yes => self.counters.inspected += 1,
             Inspected::Empty => self.counters.empty += 1,
@@ -184,7 +184,12 @@ impl Shard {
                 payload_len: seen.payload_len,
             })
         };
-        for seen in self.table.newly_proven(touched.handle, proven).into_iter().flatten() {
+        for seen in self
+            .table
+            .newly_proven(touched.handle, proven)
+            .into_iter()
+            .flatten()
+        {
             self.counters.reproven += 1;
             out(sighting(seen, proven));
         }

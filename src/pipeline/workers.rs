@@ -88,7 +88,9 @@ impl Workers {
             };
             let exit = exit.clone();
             pool.spawn(move || {
-                run(worker, &work, &exit, |batch| outbox.inspect(&mut inspection, batch));
+                run(worker, &work, &exit, |batch| {
+                    outbox.inspect(&mut inspection, batch)
+                });
             });
         }
         Ok(Self {
@@ -128,7 +130,9 @@ impl Workers {
     /// # Errors
     /// When a worker has panicked and nobody took notice of it through [`Workers::exits`].
     pub fn finish(self) -> Result<(), PipelineError> {
-        let Self { queues, exits, pool, .. } = self;
+        let Self {
+            queues, exits, pool, ..
+        } = self;
         drop(queues);
         let mut outcome = Ok(());
         // The channel closes when the last worker has ended.
