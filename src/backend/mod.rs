@@ -138,11 +138,11 @@ pub struct BadSetName(String);
 /// Where packets of banned hosts are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hooks {
-    /// Packets to this machine, and what it sends itself (hooks input and output).
+    /// Packets to this machine, and what it sends itself.
     pub input: bool,
     /// Packets that are routed through.
     pub forward: bool,
-    /// Everything that comes in, before connection tracking and routing.
+    /// Everything that comes in, before connection tracking and routing, and what this machine sends itself.
     pub prerouting: bool,
 }
 

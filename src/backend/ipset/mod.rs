@@ -47,8 +47,6 @@ pub(super) struct Ipset {
 struct Set {
     family: Family,
     name: String,
-    /// Maximum that the kernel reports, or the wanted one.
-    max: u32,
     session: session::Session,
 }
 
@@ -90,7 +88,6 @@ impl Ipset {
         match self.ipsets.header(&set.name) {
             Ok(header) => {
                 set.check(&header)?;
-                set.max = header.max_elements;
                 Ok(Some(header))
             }
             Err(source) if source.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -165,20 +162,17 @@ impl Ipset {
             let Err(source) = self.ipsets.change(&set.name, set.family, entries) else {
                 continue;
             };
-            let full = |max| BackendError::Full {
-                backend: KIND.name(),
-                set: set.name.clone(),
-                max,
-            };
-            let error = match source.raw_os_error().map(Code) {
-                Some(Code::HASH_FULL) => full(set.max),
-                Some(Code::PROTOCOL | Code::INVALID_FAMILY | Code::TIMEOUT) => {
-                    let error = set.refusal("changing entries", source);
-                    // Where the set itself is the reason, its header says so more clearly.
-                    self.header(at)?;
-                    error
-                }
-                _ => set.refusal("changing entries", source),
+            let full = source.raw_os_error().map(Code) == Some(Code::HASH_FULL);
+            let error = set.refusal("changing entries", source);
+            // Where the set itself is the reason, its header says so more clearly.
+            let header = self.header(at)?;
+            let error = match (header, self.sets.get(at)) {
+                (Some(header), Some(set)) if full => BackendError::Full {
+                    backend: KIND.name(),
+                    set: set.name.clone(),
+                    max: header.max_elements,
+                },
+                _ => error,
             };
             return Err(error);
         }
