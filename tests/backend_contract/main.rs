@@ -4,6 +4,12 @@
 //! programs `ip`, `nft`, `ipset`, `iptables` and `ping` for what happens outside of the backend. Nothing of the
 //! machine's own network is touched.
 #![cfg(all(feature = "ipset", feature = "nftables"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise; clippy exempts only functions that bear #[test]"
+)]
 
 mod cases;
 mod kernel_cases;

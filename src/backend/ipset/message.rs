@@ -196,7 +196,7 @@ impl Ipsets {
                 });
             }
         });
-        self.channel.send(message)
+        self.channel.ask(message, |_| ())
     }
 
     fn dump<T>(

@@ -60,13 +60,12 @@ impl Ipset {
             }
             _ => refusal(KIND, "asking for the protocol version", "the kernel", source),
         })?;
-        let set = |family| {
-            let name = options.set_name.of_family(family);
+        let set = |family: Family| {
+            let name = family.set_name(&options.set_name);
             let session = session::Session::new(&name, family);
             Set {
                 family,
                 name,
-                max: options.max_elements.get(),
                 session,
             }
         };
