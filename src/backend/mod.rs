@@ -11,6 +11,8 @@
 //! and for how long (`ban`), and when to look whether the kernel still holds it.
 
 mod dry_run;
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+mod family;
 #[cfg(feature = "ipset")]
 mod ipset;
 #[cfg(any(feature = "ipset", feature = "nftables"))]
@@ -25,7 +27,9 @@ use std::io;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use crate::ban::{BackendError, Element, SetBackend, Timeout};
+use crate::ban::{BackendError, SetBackend, Timeout};
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+use family::Family;
 
 pub use dry_run::DryRun;
 
@@ -88,14 +92,6 @@ impl SetName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// Name of the set of one family.
-    pub(crate) fn of_family(&self, family: Family) -> String {
-        match family {
-            Family::V4 => self.0.clone(),
-            Family::V6 => format!("{}6", self.0),
-        }
-    }
 }
 
 impl Default for SetName {
@@ -138,11 +134,11 @@ pub struct BadSetName(String);
 /// Where packets of banned hosts are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hooks {
-    /// Packets to this machine, and what it sends itself (hooks input and output).
+    /// Packets to this machine, and what it sends itself.
     pub input: bool,
     /// Packets that are routed through.
     pub forward: bool,
-    /// Everything that comes in, before connection tracking and routing.
+    /// Everything that comes in, before connection tracking and routing, and what this machine sends itself.
     pub prerouting: bool,
 }
 
@@ -222,37 +218,6 @@ pub fn open(kind: BackendKind, options: &Options) -> Result<Box<dyn SetBackend>,
             facility: "support compiled into this program",
             advice: "build it with the cargo feature of that name or choose another backend",
         }),
-    }
-}
-
-/// IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
-
-    pub(crate) fn of(element: Element) -> Self {
-        if element.address().is_ipv4() {
-            Self::V4
-        } else {
-            Self::V6
-        }
-    }
-
-    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
-    pub(crate) const fn nfproto(self) -> u8 {
-        match self {
-            Self::V4 => libc::NFPROTO_IPV4 as u8,
-            Self::V6 => libc::NFPROTO_IPV6 as u8,
-        }
-    }
-
-    pub(crate) fn from_nfproto(number: u8) -> Option<Self> {
-        Self::BOTH.into_iter().find(|family| family.nfproto() == number)
     }
 }
 

@@ -47,8 +47,6 @@ pub(super) struct Ipset {
 struct Set {
     family: Family,
     name: String,
-    /// Maximum that the kernel reports, or the wanted one.
-    max: u32,
     session: session::Session,
 }
 
@@ -62,13 +60,12 @@ impl Ipset {
             }
             _ => refusal(KIND, "asking for the protocol version", "the kernel", source),
         })?;
-        let set = |family| {
-            let name = options.set_name.of_family(family);
+        let set = |family: Family| {
+            let name = family.set_name(&options.set_name);
             let session = session::Session::new(&name, family);
             Set {
                 family,
                 name,
-                max: options.max_elements.get(),
                 session,
             }
         };
@@ -90,7 +87,6 @@ impl Ipset {
         match self.ipsets.header(&set.name) {
             Ok(header) => {
                 set.check(&header)?;
-                set.max = header.max_elements;
                 Ok(Some(header))
             }
             Err(source) if source.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -165,20 +161,17 @@ impl Ipset {
             let Err(source) = self.ipsets.change(&set.name, set.family, entries) else {
                 continue;
             };
-            let full = |max| BackendError::Full {
-                backend: KIND.name(),
-                set: set.name.clone(),
-                max,
-            };
-            let error = match source.raw_os_error().map(Code) {
-                Some(Code::HASH_FULL) => full(set.max),
-                Some(Code::PROTOCOL | Code::INVALID_FAMILY | Code::TIMEOUT) => {
-                    let error = set.refusal("changing entries", source);
-                    // Where the set itself is the reason, its header says so more clearly.
-                    self.header(at)?;
-                    error
-                }
-                _ => set.refusal("changing entries", source),
+            let full = source.raw_os_error().map(Code) == Some(Code::HASH_FULL);
+            let error = set.refusal("changing entries", source);
+            // Where the set itself is the reason, its header says so more clearly.
+            let header = self.header(at)?;
+            let error = match (header, self.sets.get(at)) {
+                (Some(header), Some(set)) if full => BackendError::Full {
+                    backend: KIND.name(),
+                    set: set.name.clone(),
+                    max: header.max_elements,
+                },
+                _ => error,
             };
             return Err(error);
         }
