@@ -14,6 +14,7 @@ trap 'rm -rf --one-file-system "$root"' EXIT
 step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
 step "new system in $root"
+# shellcheck disable=SC2016  # apt's own variable
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
 debootstrap --variant=minbase --include=make,ca-certificates bookworm "$root" "$mirror" >"$root.log" 2>&1 ||
     { tail -n 20 "$root.log"; exit 1; }

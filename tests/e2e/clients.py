@@ -1,9 +1,11 @@
 """Real programs in the lab: BitTorrent clients, tracker, web server, SSH."""
 
 import json
+import socket
 import sys
 import urllib.error
 import urllib.request
+import xmlrpc.client
 from pathlib import Path
 
 from isolation import local_port_is_open, within
@@ -136,6 +138,49 @@ class Aria2:
         request = urllib.request.Request(f"http://127.0.0.1:{self.RPC_PORT}/jsonrpc", body.encode())
         answer = within(self.space, lambda: urllib.request.urlopen(request, timeout=5).read())
         return sum(int(each["completedLength"]) for each in json.loads(answer)["result"])
+
+
+class Rtorrent:
+    """An rtorrent without a terminal that finds its peers at the torrent's tracker only."""
+
+    RPC_PORT = 5000
+    ENCRYPTION = {"off": "none", "mse": "require", "rc4": "allow_incoming,try_outgoing,require,require_RC4"}
+
+    def __init__(self, lab: Lab, space: str, torrent: Torrent, family: int, seed: bool, encryption: str = "off"):
+        folder = torrent.folder if seed else lab.work / f"{space}-files"
+        folder.mkdir(exist_ok=True)
+        settings = {
+            "system.daemon.set": "true",
+            "network.scgi.open_port": f"127.0.0.1:{self.RPC_PORT}",
+            "network.bind_address.set": lab.address(space, family),
+            "network.port_range.set": f"{PEER_PORT}-{PEER_PORT}",
+            "dht.mode.set": "disable",
+            "protocol.encryption.set": self.ENCRYPTION[encryption],
+            "directory.default.set": str(folder),
+        }
+        commands = lab.work / f"{space}-rtorrent.rc"
+        commands.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+        self.size = torrent.size
+        self.space = space
+        self.program = lab.spawn(space, f"{space}-rtorrent", "rtorrent", "-n", "-o", f"import={commands}", str(torrent.metainfo))
+        lab.wait_port(space, self.RPC_PORT, local_port_is_open)
+        if seed:
+            wait_until(f"rtorrent in {space} holds the file", lambda: self.progress() == self.size, 20)
+
+    def progress(self) -> int:
+        """Bytes of the file that the client holds."""
+        call = xmlrpc.client.dumps(("", "main", "d.completed_bytes="), "d.multicall2").encode()
+        head = b"CONTENT_LENGTH\0%d\0SCGI\x001\0" % len(call)
+        request = b"%d:%s,%s" % (len(head), head, call)
+
+        def answer() -> bytes:
+            with socket.create_connection(("127.0.0.1", self.RPC_PORT), 5) as connection:
+                connection.sendall(request)
+                return connection.makefile("rb").read()
+
+        body = within(self.space, answer).partition(b"\r\n\r\n")[2]
+        rows = xmlrpc.client.loads(body, use_builtin_types=True)[0][0]
+        return sum(row[0] for row in rows)
 
 
 def opentracker(lab: Lab, space: str, info_hash: str) -> Program:

@@ -1,6 +1,7 @@
 """A BitTorrent client on libtorrent (Debian package python3-libtorrent), told what to do by one JSON argument.
 
-Prints `listening`, then ten times a second `progress BYTES`, and `complete` when it holds the whole file. Keys:
+Prints `listening`, then ten times a second `progress BYTES`, and `complete` when it holds the whole file, `dht N` when the
+DHT has named N peers. Keys:
 torrent, folder, address, port, peers [[address, port]], transport (tcp | utp | both),
 encryption (off | plain | rc4), dht (bool), dht_nodes [[address, port]], lsd (bool).
 """
@@ -40,7 +41,11 @@ def settings(wish: dict) -> dict:
         "min_reconnect_time": 1,
         "peer_connect_timeout": 3,
         "allow_multiple_connections_per_ip": True,
-        "alert_mask": int(libtorrent.alert.category_t.status_notification | libtorrent.alert.category_t.error_notification),
+        "alert_mask": int(
+            libtorrent.alert.category_t.status_notification
+            | libtorrent.alert.category_t.error_notification
+            | libtorrent.alert.category_t.dht_operation_notification
+        ),
     }
 
 
@@ -61,7 +66,11 @@ def main() -> None:
                 print("listening", alert.message(), flush=True)
             elif isinstance(alert, libtorrent.peer_connect_alert):
                 print("peer", alert.message(), flush=True)
+            elif isinstance(alert, libtorrent.dht_get_peers_reply_alert):
+                print("dht", alert.num_peers(), flush=True)
         status = handle.status()
+        if ticks % 10 == 0 and wish.get("dht"):
+            session.dht_get_peers(handle.info_hash())
         if ticks % 10 == 0 and status.num_peers == 0:
             for peer in wish.get("peers", []):
                 handle.connect_peer(tuple(peer))

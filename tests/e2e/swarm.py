@@ -16,6 +16,7 @@ class Swarm:
     program: str = "libtorrent"
     family: int = 4
     transport: str = "tcp"
+    # off: none; plain: MSE handshake, then plaintext; rc4: MSE with RC4 only; mse: MSE, the client chooses what follows
     encryption: str = "off"
     # none: p1's address is typed in; http, udp: tracker behind the router; own: tracker on c1's loopback, which nobody can watch
     tracker: str = "none"
@@ -40,12 +41,12 @@ class Swarm:
         """A fresh lab for this transfer."""
         return Lab(work, self.link, self.nat)
 
-    def seed(self, lab: Lab) -> tuple:
+    def seed(self, lab: Lab, size: int = SIZE) -> tuple:
         """Makes the torrent, starts its tracker and the seeder p1; returns torrent and seeder when p1 can serve."""
         scheme = {"http": "http", "udp": "udp", "own": "http"}.get(self.tracker)
         tracker = ("127.0.0.1" if self.family == 4 else "::1") if self.tracker == "own" else lab.address("t", self.family)
         announce = f"{scheme}://{clients.url_host(tracker)}:{clients.TRACKER_PORT}/announce" if scheme else ""
-        made = torrent.make(lab.work / "seed", SIZE, announce)
+        made = torrent.make(lab.work / "seed", size, announce)
         peer = f"{clients.url_host(lab.address('p1', self.family))}:{clients.PEER_PORT}"
         if self.tracker == "own":
             clients.fixed_tracker(lab, "c1", tracker, peer)
@@ -64,10 +65,12 @@ class Swarm:
 
     def _client(self, lab: Lab, space: str, made: torrent.Torrent, seed: bool):
         if self.program == "transmission":
-            encryption = {"off": 0, "plain": 1, "rc4": 2}[self.encryption]
+            encryption = {"off": 0, "mse": 1, "rc4": 2}[self.encryption]
             return clients.Transmission(lab, space, made, self.family, seed, encryption, self.transport == "utp")
         if self.program == "aria2":
             return clients.Aria2(lab, space, made, self.family, seed, self.encryption)
+        if self.program == "rtorrent":
+            return clients.Rtorrent(lab, space, made, self.family, seed, self.encryption)
         peers = [[lab.address("p1", self.family), clients.PEER_PORT]] if self.tracker == "none" and not seed else []
         return clients.Libtorrent(
             lab, space, made, self.family, seed, peers=peers, transport=self.transport, encryption=self.encryption
@@ -79,7 +82,7 @@ PLAIN_V6 = Swarm(family=6)
 TUN_V4 = Swarm(link="tun")
 TUN_V6 = Swarm(family=6, link="tun")
 OTHERS = [
-    Swarm(program="transmission", encryption="plain", tracker="http"),
+    Swarm(program="transmission", encryption="mse", tracker="http"),
     Swarm(encryption="rc4", tracker="udp"),
     Swarm(transport="utp", family=6),
     Swarm(program="aria2", encryption="off", tracker="http", family=6),
