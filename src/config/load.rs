@@ -204,10 +204,11 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
         Some(path) => path.clone(),
         None => PathBuf::from(DEFAULT_FILE),
     };
-    let figment = Figment::from(Serialized::defaults(Config::default()))
-        .merge(Toml::file_exact(&file))
-        .merge(Env::prefixed(PREFIX).ignore(&["config"]))
-        .merge(CommandLine(overrides));
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if file.exists() {
+        figment = figment.merge(Toml::file_exact(&file));
+    }
+    figment = figment.merge(Env::prefixed(PREFIX)).merge(CommandLine(overrides));
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let sources = Sources { figment, file, text };
     let config: Config = sources

@@ -6,7 +6,7 @@
 mod load;
 mod values;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -215,6 +215,26 @@ impl Config {
             sensitivity: self.sensitivity.into(),
             one_sided: self.one_sided,
         }
+    }
+
+    /// Most flows of one inspection, when `max_flows` is shared among the workers, or among the capture threads
+    /// of `interfaces` interfaces when there are no workers.
+    pub fn flows_per_worker(&self, interfaces: usize) -> NonZeroU32 {
+        let inspections = if self.workers == 0 {
+            interfaces
+        } else {
+            self.workers
+        };
+        let share = self.max_flows.div_ceil(inspections.max(1));
+        u32::try_from(share)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .unwrap_or(NonZeroU32::MAX)
+    }
+
+    /// Batches that wait for one worker at most.
+    pub fn queue_length(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.queue_batches).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// What the inspectors are told.
