@@ -1,13 +1,23 @@
 //! Capture on real devices, each test in a network namespace of its own. Needs root, `ip` and /dev/net/tun.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(unreachable_pub, reason = "the module is shared by test programs")]
+
+mod namespace;
+
 use btblocker::capture::{
     CaptureError, CaptureStatus, FrameBatch, FrameSink, LinkType, LiveCapture, LiveOptions, Stop, WaitReason,
 };
 use btblocker::packet::{TransportView, parse};
+use namespace::{in_namespace, ip, veth};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,41 +25,6 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a loaded machine.
 const BOUND: Duration = Duration::from_secs(20);
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
-
-/// Runs a test in a new network namespace, which ends with its threads.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    // SAFETY: geteuid takes no pointer.
-    assert_eq!(
-        unsafe { libc::geteuid() },
-        0,
-        "this test makes network namespaces: run it as root"
-    );
-    let run = || {
-        // SAFETY: unshare takes no pointer; only this thread changes its namespace.
-        let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-        assert_eq!(result, 0, "unshare: {}", std::io::Error::last_os_error());
-        ip("link set lo up");
-        test();
-    };
-    if let Err(panic) = thread::spawn(run).join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip")
-        .args(arguments.split(' '))
-        .output()
-        .expect("ip (iproute2) runs");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {arguments}: {text}");
-}
-
-fn veth(name: &str, peer: &str) {
-    ip(&format!("link add {name} type veth peer name {peer}"));
-    ip(&format!("link set {peer} up"));
-    ip(&format!("link set {name} up"));
-}
 
 /// Puts frames on the wire at the peer of a watched veth.
 struct Wire(pcap::Capture<pcap::Active>);
@@ -410,6 +385,33 @@ fn an_interface_that_is_not_there_yet_can_be_waited_for() {
         while !matches!(watched.next("running"), Seen::Status(CaptureStatus::Running)) {}
         device.write_all(&plain(b"last")).expect("packet is written");
         watched.frames_until(b"last");
+    });
+}
+
+#[test]
+fn the_device_any_captures_all_interfaces() {
+    in_namespace(|| {
+        veth("one", "one-peer");
+        veth("two", "two-peer");
+        let watched = Watched::on("any");
+        for (peer, payload) in [("one-peer", b"first"), ("two-peer", b"other")] {
+            Wire::at(peer).send(&ethernet(0x0800, &plain(payload)));
+            loop {
+                if let Seen::Frame {
+                    link,
+                    bytes,
+                    wire_len,
+                    ..
+                } = watched.next("a frame")
+                    && bytes.ends_with(payload)
+                {
+                    assert_eq!(link, LinkType::LinuxSll);
+                    let view = parse(link, &bytes, wire_len).expect("readable");
+                    assert_eq!((view.source.port, view.source_mac), (1000, Some(MAC)));
+                    break;
+                }
+            }
+        }
     });
 }
 
