@@ -1,8 +1,11 @@
 //! btblocker: recognises BitTorrent on network interfaces and bans the hosts that speak it.
 
+pub mod backend;
 pub mod ban;
 pub mod capture;
 pub mod flow;
+pub mod cli;
+pub mod config;
 pub mod judge;
 pub mod metrics;
 pub mod network;

@@ -9,33 +9,12 @@
 //!
 //! Conclusive: the id's length, the id and a message length that holds both are more than 80 bits.
 
+use btblocker_signatures::{self as signatures, Anchor, Transport};
 use memchr::memmem;
 
 use crate::wire::u32_at;
 use crate::{Confidence, Evidence, Side, Technique};
 
-const IDS: [&[u8]; 20] = [
-    b"AZ_HANDSHAKE",
-    b"AZ_PEER_EXCHANGE",
-    b"AZ_GENERIC_MAP",
-    b"AZ_REQUEST_HINT",
-    b"AZ_HAVE",
-    b"AZ_BAD_PIECE",
-    b"AZ_STAT_REQ",
-    b"AZ_STAT_REP",
-    b"AZ_METADATA",
-    b"AZ_SESSION_SYN",
-    b"BT_BITFIELD",
-    b"BT_CANCEL",
-    b"BT_CHOKE",
-    b"BT_HAVE",
-    b"BT_INTERESTED",
-    b"BT_KEEP_ALIVE",
-    b"BT_PIECE",
-    b"BT_REQUEST",
-    b"BT_UNCHOKE",
-    b"BT_UNINTERESTED",
-];
 /// Longest message: a piece message, or a bitfield.
 const LONGEST: u32 = 2 << 20;
 /// Most occurrences that are looked at in one buffer.
@@ -60,7 +39,10 @@ fn is_message(bytes: &[u8], id_at: usize) -> bool {
     else {
         return false;
     };
-    (id_length + 5..LONGEST).contains(&length) && IDS.contains(&id)
+    (id_length + 5..LONGEST).contains(&length)
+        && signatures::at(Anchor::AzureusMessageId, Transport::Tcp, id)
+            .next()
+            .is_some()
 }
 
 #[cfg(test)]

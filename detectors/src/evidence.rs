@@ -237,11 +237,25 @@ pub enum Class {
     Resilio,
     /// Blizzard's downloader.
     Blizzard,
+    /// Another swarm protocol that descends from BitTorrent (Pando, QVOD).
+    OtherSwarm,
     /// Use of a SOCKS proxy, which is not BitTorrent.
     Socks,
 }
 
 impl Class {
+    /// Every class, in declaration order.
+    pub const ALL: &'static [Self] = &[
+        Self::BitTorrent,
+        Self::DhtMaintenance,
+        Self::DeliveryOptimization,
+        Self::AceStream,
+        Self::Resilio,
+        Self::Blizzard,
+        Self::OtherSwarm,
+        Self::Socks,
+    ];
+
     /// The name in reports and options.
     pub const fn name(self) -> &'static str {
         match self {
@@ -251,6 +265,7 @@ impl Class {
             Self::AceStream => "ace-stream",
             Self::Resilio => "resilio",
             Self::Blizzard => "blizzard",
+            Self::OtherSwarm => "other-swarm",
             Self::Socks => "socks",
         }
     }

@@ -33,7 +33,7 @@ pub(crate) fn is_other_protocol(bytes: &[u8], wire_len: u32) -> bool {
         [1, 0, 0, 0, ..] if wire_len == 148 => true,
         [2, 0, 0, 0, ..] if wire_len == 92 => true,
         [3, 0, 0, 0, ..] if wire_len == 64 => true,
-        [4, 0, 0, 0, ..] if wire_len >= 32 && wire_len % 16 == 0 => true,
+        [4, 0, 0, 0, ..] if wire_len >= 32 && wire_len.is_multiple_of(16) => true,
         [1 | 2, 1 | 6, ..] if bytes.get(236..240) == Some(&[0x63, 0x82, 0x53, 0x63]) => true,
         _ => is_dns(bytes),
     }

@@ -200,3 +200,122 @@ fn holepunch(rest: &[u8], speaker: Side, findings: &mut Findings) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    const SIDE: Side = Side::Originator;
+
+    fn framed(body: &[u8]) -> Vec<u8> {
+        [&(body.len() as u32).to_be_bytes()[..], body].concat()
+    }
+
+    fn check(name: &str, body: &[u8], expected: Option<Technique>, learned: &[(LearnedFrom, u16)]) {
+        let mut findings = Findings::new();
+        let mut announced = Announced { holepunch: [0, 4] };
+        let found = message(body, SIDE, &mut announced, &mut findings);
+        assert_eq!(found.map(|e| e.technique), expected, "{name}");
+        let ports: Vec<_> = findings.learned().map(|l| (l.from, l.endpoint.port)).collect();
+        assert_eq!(ports, learned, "{name}");
+        assert!(findings.learned().all(|l| l.told == Side::Responder), "{name}");
+    }
+
+    #[test]
+    fn messages_are_told_apart() {
+        let handshake = b"\x14\0d1:md12:ut_holepunchi4e6:ut_pexi1ee1:pi6881e1:v5:abcd1e";
+        check(
+            "handshake",
+            handshake,
+            Some(Technique::Extension),
+            &[(LearnedFrom::ListenPort, 6881)],
+        );
+        let pex = b"\x14\x01d5:added12:\xc0\0\x02\x07\x1a\xe1\xc0\0\x02\x08\x1a\xe27:added.f2:\x01\x01e";
+        check(
+            "peer exchange",
+            pex,
+            Some(Technique::Pex),
+            &[(LearnedFrom::Pex, 6881), (LearnedFrom::Pex, 6882)],
+        );
+        check(
+            "metadata request",
+            b"\x14\x02d8:msg_typei0e5:piecei0ee",
+            Some(Technique::Metadata),
+            &[],
+        );
+        check(
+            "metadata with data",
+            b"\x14\x02d8:msg_typei1e5:piecei0e10:total_sizei3eeabc",
+            Some(Technique::Metadata),
+            &[],
+        );
+        let connect = b"\x14\x04\x01\0\xc0\0\x02\x07\x1a\xe1";
+        check(
+            "holepunch",
+            connect,
+            Some(Technique::Holepunch),
+            &[(LearnedFrom::Holepunch, 6881)],
+        );
+        check("port", b"\x09\x1a\xe1", None, &[(LearnedFrom::ListenPort, 6881)]);
+    }
+
+    #[test]
+    fn lookalikes_are_not() {
+        check(
+            "no map",
+            b"\x14\0d1:pi6881ee",
+            None,
+            &[(LearnedFrom::ListenPort, 6881)],
+        );
+        check(
+            "not announced",
+            b"\x14\x05\x01\0\xc0\0\x02\x07\x1a\xe1",
+            None,
+            &[],
+        );
+        check(
+            "wrong length",
+            b"\x14\x04\x01\0\xc0\0\x02\x07\x1a\xe1\0",
+            None,
+            &[],
+        );
+        check("bad type", b"\x14\x02d8:msg_typei7e5:piecei0ee", None, &[]);
+        check("port 0", b"\x09\0\0", None, &[]);
+        check("text", b"\x14 ut_pex ut_metadata", None, &[]);
+        check("empty", b"", None, &[]);
+    }
+
+    #[test]
+    fn whole_messages_are_found_at_any_offset_and_cut_ones_are_not() {
+        let handshake = framed(b"\x14\0d1:md6:ut_pexi1eee");
+        let bytes = [
+            b"xx",
+            &handshake[..],
+            &framed(b"\x14\x01d5:added6:\xc0\0\x02\x07\x1a\xe1e"),
+        ]
+        .concat();
+        for end in 0..=bytes.len() {
+            let (mut findings, mut told) = (Findings::new(), 0);
+            find(
+                &bytes[..end],
+                SIDE,
+                &mut Announced::default(),
+                &mut findings,
+                |_, _| told += 1,
+            );
+            let expected = usize::from(end >= 2 + handshake.len()) + usize::from(end == bytes.len());
+            assert_eq!(told, expected, "{end}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), id in 0u8..3) {
+            let mut findings = Findings::new();
+            let _ = message(&[&[0x14, id], &bytes[..]].concat(), SIDE, &mut Announced::default(), &mut findings);
+            find(&[b"\0\0\0\x20\x14\0d1:md", &bytes[..]].concat(), SIDE, &mut Announced::default(), &mut findings, |_, _| {});
+        }
+    }
+}

@@ -12,8 +12,8 @@
 //! Proves: the sender speaks the peer protocol. Certain: 160 fixed bits, and 160 more that are no text.
 //! The string may begin anywhere: after an encrypted key exchange that ended in plaintext it follows random
 //! bytes, after a uTP header it starts the payload. Look-alikes: documents that quote the string (text
-//! follows: nothing is reported), files made of handshakes (another handshake follows instead of a message)
-//! and recorded traffic (the bytes in front are structured, not random): at most strong.
+//! follows: nothing is reported), files made of handshakes (another handshake follows instead of a message:
+//! nothing is reported) and recorded traffic (the bytes in front are structured, not random: at most strong).
 //! Other products use the same framing under another name; they are told apart by [`Handshake::class`].
 
 use memchr::memmem;
@@ -25,8 +25,6 @@ use crate::{Class, Client, Confidence, Evidence, InfoHash, Side, Technique};
 pub const PREFIX: &[u8; 20] = b"\x13BitTorrent protocol";
 /// Bytes of a complete handshake.
 pub const HANDSHAKE_BYTES: usize = 68;
-/// Bytes up to the end of the info-hash.
-const TORRENT_BYTES: usize = 48;
 /// Longest message that a peer sends: a bitfield or an extended message (2 MiB).
 const LONGEST_MESSAGE: u32 = 2 << 20;
 /// Most occurrences of the prefix that are looked at in one buffer.
@@ -131,8 +129,12 @@ fn examine(bytes: &[u8], at: usize) -> Option<Handshake> {
     if info_hash.is_some_and(|hash| is_text(&hash)) {
         return None;
     }
+    // A peer shakes hands once, then sends messages.
+    if !fits_after(from) || ends_in_handshake(before) {
+        return None;
+    }
     let peer_id: Option<[u8; 20]> = array_at(from, 48);
-    let fits = info_hash.is_some_and(|hash| !is_one_byte(&hash)) && fits_before(before) && fits_after(from);
+    let fits = info_hash.is_some_and(|hash| !is_one_byte(&hash)) && fits_before(before);
     let class = match peer_id {
         Some(id) if id.starts_with(b"BLZ") || id.starts_with(b"-BLZ") => Class::Blizzard,
         _ => Class::BitTorrent,
@@ -168,6 +170,13 @@ fn fits_before(before: &[u8]) -> bool {
         .max();
     let printable = near.iter().filter(|byte| (0x20..0x7F).contains(*byte)).count();
     highest.is_some_and(|count| count <= 4) && printable * 4 <= near.len() * 3
+}
+
+fn ends_in_handshake(before: &[u8]) -> bool {
+    let start = before.len().checked_sub(HANDSHAKE_BYTES);
+    start
+        .and_then(|start| before.get(start..))
+        .is_some_and(|last| last.starts_with(PREFIX))
 }
 
 /// Nothing follows yet, or a message of plausible length does.
@@ -259,11 +268,7 @@ mod tests {
             None,
         );
         check("text at once cut", b"\x13BitTorrent protocol is", None);
-        check(
-            "file of handshakes",
-            &[&whole[..], &whole].concat(),
-            Some((0, Strong, bt)),
-        );
+        check("file of handshakes", &[&whole[..], &whole, &whole].concat(), None);
         check(
             "recorded packet",
             &[&[0u8; 30][..], &whole].concat(),

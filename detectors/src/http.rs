@@ -8,14 +8,17 @@
 //! | `persistent-seed` | `/data?fid=` and `size=` (BitComet) | strong |
 //! | `answer`, `scrape-answer` | a body that is a bencoded dictionary with `peers` or `peers6` and `interval`, or `files` of 20-byte keys | strong; conclusive after the matching request |
 //! | `websocket-announce` | a frame of JSON with `announce`, `info_hash`, `peer_id` and `offers` | conclusive |
+//! | `torrent-file` | a body that is a torrent file, or its beginning | weak |
 //! | `user-agent` | the name of a client | weak |
 //!
 //! Only the request line counts: a page, a body or a referrer that quotes a tracker's URL is nothing. Bodies that are
 //! compressed are not read. The URL may be absolute (through a proxy).
 
+use btblocker_signatures::{Anchor, Transport};
 use memchr::memmem;
 
 use crate::bencode::{self, Value};
+use crate::signature;
 use crate::wire::array_at;
 use crate::{Client, Confidence, Endpoint, Evidence, Findings, Learned, LearnedFrom, Side, Technique};
 
@@ -52,11 +55,12 @@ pub(crate) fn request(bytes: &[u8], speaker: Side) -> Option<(Asked, Option<Evid
     } else {
         Asked::Nothing
     };
-    let agent = header(head, b"user-agent:")
-        .filter(|agent| is_client(agent))
-        .map(|agent| {
-            Evidence::new(Technique::Http, "user-agent", Confidence::Weak, speaker).by(Client::name(agent))
-        });
+    let agent = header(head, b"user-agent:").and_then(|agent| {
+        let known = signature::find(Anchor::HttpUserAgent, Transport::Tcp, agent, speaker).next()?;
+        // A name labels, it does not prove: libraries lend theirs and programs lie.
+        let evidence = Evidence::new(Technique::Http, "user-agent", Confidence::Weak, speaker);
+        Some(evidence.of_class(known.class).by(Client::name(agent)))
+    });
     Some((asked, agent))
 }
 
@@ -66,35 +70,6 @@ fn header<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
         let (start, value) = line.split_at_checked(name.len())?;
         start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
     })
-}
-
-/// Names that user agents of clients begin with.
-fn is_client(agent: &[u8]) -> bool {
-    const CLIENTS: [&[u8]; 22] = [
-        b"Transmission/",
-        b"uTorrent",
-        b"BTWebClient/",
-        b"qBittorrent",
-        b"libtorrent",
-        b"Deluge",
-        b"rtorrent",
-        b"aria2/",
-        b"BiglyBT",
-        b"Azureus",
-        b"Vuze",
-        b"KTorrent",
-        b"BitComet",
-        b"BitTorrent",
-        b"Tixati",
-        b"anacrolix",
-        b"WebTorrent",
-        b"MediaGet",
-        b"BitLord",
-        b"FlashGet",
-        b"Xunlei",
-        b"Tribler",
-    ];
-    CLIENTS.iter().any(|name| agent.starts_with(name))
 }
 
 fn tracker(target: &[u8], speaker: Side) -> Option<(Asked, Evidence)> {
@@ -191,7 +166,10 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
     } else if files {
         ("scrape-answer", asked == Asked::Scrape)
     } else {
-        return None;
+        // What is weak among the beginnings of bodies is a torrent file: a page was opened, nothing was shared.
+        return signature::find(Anchor::HttpBody, Transport::Tcp, body, speaker)
+            .find(|found| found.confidence == Confidence::Weak)
+            .map(|_| Evidence::new(Technique::Http, "torrent-file", Confidence::Weak, speaker));
     };
     if peers {
         let _ = bencode::visit(body, |key, value| learn(key, value, speaker, findings));
@@ -298,4 +276,212 @@ pub(crate) fn websocket(bytes: &[u8], speaker: Side) -> Option<(Option<Evidence>
 /// Offset behind the head that begins at `at` in `bytes`.
 pub(crate) fn head_end(bytes: &[u8], at: usize) -> Option<usize> {
     Some(at + memmem::find(bytes.get(at..)?, b"\r\n\r\n")? + 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    const HASH: &str = "%aa7i%c4S%0d%de%06%24%18s%da%d4%3a%b5%cc%ec%2c%e6%22";
+
+    fn check(name: &str, target: &str, expected: Option<(&str, Confidence)>) {
+        let bytes = std::format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n");
+        let (_, evidence) = request(bytes.as_bytes(), Side::Originator).unwrap();
+        assert_eq!(evidence.map(|e| (e.rule, e.confidence)), expected, "{name}");
+    }
+
+    #[test]
+    fn requests_of_clients_are_recognised() {
+        use Confidence::{Conclusive, Strong};
+        let id = "-TR2940-chho92c56pul";
+        check(
+            "announce",
+            &std::format!("/announce?info_hash={HASH}&peer_id={id}&port=51413"),
+            Some(("announce", Conclusive)),
+        );
+        check(
+            "absolute",
+            &std::format!("http://t:6969/a?port=1&peer_id={id}&info_hash={HASH}"),
+            Some(("announce", Conclusive)),
+        );
+        check(
+            "raw hash",
+            &std::format!("/x?info_hash=abcdefghijklmnopqrst&peer_id={id}&port=1"),
+            Some(("announce", Conclusive)),
+        );
+        check(
+            "web seed",
+            &std::format!("/webseed?info_hash={HASH}&piece=4&ranges=0-3"),
+            Some(("webseed", Conclusive)),
+        );
+        check(
+            "scrape",
+            &std::format!("/scrape?info_hash={HASH}"),
+            Some(("scrape", Strong)),
+        );
+        check(
+            "persistent seed",
+            "/data?fid=4f&size=99",
+            Some(("persistent-seed", Strong)),
+        );
+    }
+
+    #[test]
+    fn requests_that_only_look_alike_are_not() {
+        let id = "-TR2940-chho92c56pul";
+        check(
+            "short hash",
+            &std::format!("/announce?info_hash=%aa%bb&peer_id={id}&port=1"),
+            None,
+        );
+        check(
+            "long hash",
+            &std::format!("/announce?info_hash={HASH}a&peer_id={id}&port=1"),
+            None,
+        );
+        check(
+            "bad escape",
+            &std::format!("/announce?info_hash=%zz{HASH}&peer_id={id}&port=1"),
+            None,
+        );
+        check(
+            "no port",
+            &std::format!("/announce?info_hash={HASH}&peer_id={id}"),
+            None,
+        );
+        check(
+            "port 0",
+            &std::format!("/announce?info_hash={HASH}&peer_id={id}&port=0"),
+            None,
+        );
+        check("site path", "/announce?id=5&event=started", None);
+        check("scrape of a page", "/scrape?url=http://example.com/", None);
+        let referrer = std::format!(
+            "GET / HTTP/1.1\r\nReferer: http://t/announce?info_hash={HASH}&peer_id={id}&port=1\r\n\r\n"
+        );
+        assert_eq!(
+            request(referrer.as_bytes(), Side::Originator),
+            Some((Asked::Nothing, None))
+        );
+    }
+
+    #[test]
+    fn user_agents_are_weak_and_upgrades_are_noticed() {
+        let (_, agent) = request(
+            b"GET /f HTTP/1.1\r\nuser-agent: aria2/1.36.0\r\n\r\n",
+            Side::Originator,
+        )
+        .unwrap();
+        assert_eq!(
+            agent.map(|e| (e.rule, e.confidence)),
+            Some(("user-agent", Confidence::Weak))
+        );
+        let upgrade = b"GET / HTTP/1.1\r\nUpgrade: WebSocket\r\n\r\n";
+        assert_eq!(request(upgrade, Side::Originator), Some((Asked::WebSocket, None)));
+    }
+
+    #[test]
+    fn answers_are_graded_by_what_was_asked() {
+        let compact =
+            b"HTTP/1.1 200 OK\r\n\r\nd8:intervali1800e5:peers12:\xc0\0\x02\x07\x1a\xe1\xc0\0\x02\x08\0\0e";
+        let list = b"HTTP/1.0 200 OK\r\n\r\nd8:intervali60e5:peersld2:ip9:192.0.2.77:peer id20:aaaaaaaaaaaaaaaaaaaa4:porti6881eeee";
+        let scrape = b"HTTP/1.1 200 OK\r\n\r\nd5:filesd20:abcdefghijklmnopqrstd8:completei1eeee";
+        for (name, bytes, asked, expected, learned) in [
+            (
+                "asked",
+                &compact[..],
+                Asked::Announce,
+                Some(("answer", Confidence::Conclusive)),
+                1,
+            ),
+            (
+                "not asked",
+                compact,
+                Asked::Nothing,
+                Some(("answer", Confidence::Strong)),
+                1,
+            ),
+            (
+                "list of peers",
+                list,
+                Asked::Announce,
+                Some(("answer", Confidence::Conclusive)),
+                1,
+            ),
+            (
+                "scrape",
+                scrape,
+                Asked::Scrape,
+                Some(("scrape-answer", Confidence::Conclusive)),
+                0,
+            ),
+            (
+                "torrent file",
+                b"HTTP/1.1 200 OK\r\n\r\nd8:announce9:http://t/4:infod6:lengthi1eee",
+                Asked::Nothing,
+                Some(("torrent-file", Confidence::Weak)),
+                0,
+            ),
+            (
+                "page",
+                b"HTTP/1.1 200 OK\r\n\r\n<h1>peers and interval</h1>",
+                Asked::Announce,
+                None,
+                0,
+            ),
+        ] {
+            let mut findings = Findings::new();
+            let found = answer(bytes, Side::Responder, asked, &mut findings);
+            assert_eq!(found.map(|e| (e.rule, e.confidence)), expected, "{name}");
+            assert_eq!(findings.learned().count(), learned, "{name}");
+        }
+    }
+
+    fn frame(text: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+        let mut bytes = vec![0x81, if mask.is_some() { 0x80 | 126 } else { 126 }];
+        bytes.extend((text.len() as u16).to_be_bytes());
+        bytes.extend(
+            mask.unwrap_or_default()
+                .iter()
+                .take(if mask.is_some() { 4 } else { 0 }),
+        );
+        bytes.extend(
+            text.iter()
+                .enumerate()
+                .map(|(n, byte)| byte ^ mask.map_or(0, |mask| mask[n % 4])),
+        );
+        bytes
+    }
+
+    #[test]
+    fn announces_in_websocket_frames_are_read_masked_or_not() {
+        let text =
+            br#"{"action":"announce","info_hash":"abc","peer_id":"-WW0007-abc","numwant":5,"offers":[]}"#;
+        for mask in [None, Some([0x37, 0xfa, 0x21, 0x3d])] {
+            let bytes = frame(text, mask);
+            let (evidence, length) = websocket(&bytes, Side::Originator).unwrap();
+            assert_eq!(evidence.map(|e| e.confidence), Some(Confidence::Conclusive));
+            assert_eq!(length, bytes.len());
+            for end in 0..bytes.len() {
+                assert_eq!(websocket(&bytes[..end], Side::Originator), None, "{end}");
+            }
+        }
+        let chat = frame(br#"{"text":"announce info_hash peer_id offers"}"#, None);
+        assert_eq!(
+            websocket(&chat, Side::Originator).map(|(evidence, _)| evidence),
+            Some(None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = request(&bytes, Side::Originator);
+            let _ = request(&[b"GET /?info_hash=", &bytes[..], b"\r\n"].concat(), Side::Originator);
+            let _ = answer(&[b"HTTP/1.1\r\n\r\nd", &bytes[..]].concat(), Side::Originator, Asked::Nothing, &mut Findings::new());
+            let _ = websocket(&bytes, Side::Originator);
+        }
+    }
 }

@@ -112,7 +112,7 @@ fn hash_request(bytes: &[u8], at: usize) -> Option<Hit> {
         && (2..=512).contains(&count)
         && count.is_power_of_two()
         && index < INDEX_LIMIT
-        && index % count == 0;
+        && index.is_multiple_of(count);
     fits.then(|| Hit::new(Technique::V2, rule, at))
 }
 
@@ -150,17 +150,17 @@ pub(crate) fn is_extended_handshake(bytes: &[u8], at: usize) -> bool {
     let Some(dictionary) = message.strip_prefix(b"\x14\x00d") else {
         return false;
     };
-    let key = match dictionary {
-        [b'1'..=b'9', b':', ..] | [b'1', b'0'..=b'9', b':', ..] => true,
-        _ => false,
-    };
+    let key = matches!(
+        dictionary,
+        [b'1'..=b'9', b':', ..] | [b'1', b'0'..=b'9', b':', ..]
+    );
     key && memmem::find(dictionary, b"1:md").is_some()
 }
 
 /// Whether a piece index and an offset of a block follow.
 fn is_place(bytes: &[u8], at: usize) -> bool {
     u32_at(bytes, at).is_some_and(|index| index < INDEX_LIMIT)
-        && u32_at(bytes, at + 4).is_some_and(|begin| begin < INDEX_LIMIT && begin % BLOCK_BYTES == 0)
+        && u32_at(bytes, at + 4).is_some_and(|begin| begin < INDEX_LIMIT && begin.is_multiple_of(BLOCK_BYTES))
 }
 
 #[cfg(test)]

@@ -253,7 +253,7 @@ mod tests {
             "password",
             &with_password,
             &server,
-            Some(("socks5", [19, 14], peer())),
+            Some(("socks5", [20, 14], peer())),
         );
         let named = b"\x05\x01\x00\x05\x01\x00\x03\x0bexample.org\x1a\xe1";
         check(
@@ -271,7 +271,7 @@ mod tests {
         );
         check(
             "socks 4a",
-            b"\x04\x01\x1a\xe1\0\0\0\x01\0192.0.2.7\0",
+            b"\x04\x01\x1a\xe1\0\0\0\x01\x00192.0.2.7\0",
             granted,
             Some(("socks4", [19, 8], peer())),
         );

@@ -7,29 +7,32 @@
 //! | what ends | when |
 //! |---|---|
 //! | reading the beginning | both directions have 4 KiB, or one is 64 KiB ahead, or 1,024 segments came |
-//! | reading segments | TLS or SSH after its first flights; else after 400 segments with payload, 4,000 when anything was found; never after a conclusive finding |
+//! | reading segments | TLS or SSH after its first flights; else after 400 segments with payload, 4,000 when anything was found or less than 512 KiB of an opaque flow passed; never after a conclusive finding |
 //!
 //! 400 segments hold about 35 blocks of 16 KiB: enough for every rule of `entropy` and `peer_message`.
 
+mod peer;
+mod web;
+
 use crate::emitted::Emitted;
 use crate::entropy::Sizes;
-use crate::extension::{self, Announced};
+use crate::extension::Announced;
 use crate::grammar::{self, Protocol};
-use crate::handshake::{self, HANDSHAKE_BYTES, Handshake};
-use crate::http::{self, Asked};
-use crate::mse::{self, Exchange};
+use crate::handshake;
+use crate::http::Asked;
 use crate::socks::{self, Negotiation};
 use crate::stream::{Direction, Flights};
-use crate::wire::u32_at;
 use crate::{
     Class, Confidence, Endpoint, Evidence, Findings, Options, Progress, Side, StreamBuffers, Technique,
-    Timestamp, azureus, peer_message,
+    Timestamp,
 };
 
 /// Segments with payload that are read while nothing was found.
 const SEGMENTS: u16 = 400;
 /// Segments with payload that are read when something short of a conclusion was found.
 const SEGMENTS_OF_SUSPECT: u16 = 4_000;
+/// Bytes of one direction of an opaque flow that are read at least, in small segments, too: 32 blocks.
+const OPAQUE_BYTES: u32 = 512 << 10;
 /// Segments with payload during which the beginning is read.
 const STREAM_SEGMENTS: u16 = 1_024;
 /// Bytes of one direction behind which the beginning of the other is not waited for.
@@ -39,6 +42,9 @@ const SEALED_SEGMENTS: u16 = 4;
 /// Bytes before the newest ones in which a message may begin that the newest ones complete: the longest
 /// pattern of `peer_message` has 53.
 const OVERLAP: u16 = 160;
+
+/// Bytes of a stream within which signatures of its start end: the longest has 20.
+const SIGNATURE_BYTES: u16 = 32;
 
 /// One TCP segment as the inspector sees it.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +111,10 @@ pub struct TcpInspector {
     foreign: bool,
     /// Whether a handshake was seen.
     greeted: bool,
+    /// Whether messages in the clear were seen.
+    plain: bool,
+    /// The surest evidence so far.
+    surest: Option<Confidence>,
 }
 
 /// What one reading step works with.
@@ -210,8 +220,8 @@ impl TcpInspector {
             || a.top().max(b.top()) > STREAM_BYTES
             || self.segments >= STREAM_SEGMENTS;
         let sealed = self.protocol == Protocol::Sealed && self.segments >= SEALED_SEGMENTS;
-        let conclusive = self.emitted.has(Confidence::Conclusive);
-        let limit = if self.emitted.has(Confidence::Weak) {
+        let conclusive = self.surest == Some(Confidence::Conclusive);
+        let limit = if self.surest.is_some() || self.is_young() {
             SEGMENTS_OF_SUSPECT
         } else {
             SEGMENTS
@@ -223,6 +233,12 @@ impl TcpInspector {
         } else {
             Progress::Stream
         }
+    }
+
+    /// Whether the content is opaque and too little of it passed for the rules about sizes.
+    fn is_young(&self) -> bool {
+        let [a, b] = &self.directions;
+        self.sizes.iter().any(Sizes::is_opaque) && a.top().max(b.top()) < OPAQUE_BYTES
     }
 
     /// Whether evidence of this strength is believed on a flow of this kind.
@@ -246,6 +262,7 @@ impl TcpInspector {
             && self.is_believed(&evidence)
             && self.emitted.note(&evidence)
         {
+            self.surest = self.surest.max(Some(evidence.confidence));
             evidence.target = evidence.target.or(self.target);
             context.findings.push(evidence);
         }
@@ -261,8 +278,12 @@ impl TcpInspector {
         let from = usize::from(read.saturating_sub(start).saturating_sub(OVERLAP));
         if !matches!(self.protocol, Protocol::Http | Protocol::Text | Protocol::Sealed) {
             self.read_handshake(side, bytes, from, context);
+            if read.saturating_sub(start) < SIGNATURE_BYTES {
+                self.read_start(side, bytes, context);
+            }
             self.read_messages(side, bytes, context);
-            self.read_patterns(side, bytes.get(from..).unwrap_or(&[]), context);
+            let apart = self.reading(side).message == 0;
+            self.read_patterns(side, bytes.get(from..).unwrap_or(&[]), apart, context);
             self.read_exchange(buffers, context);
         }
         if self.protocol == Protocol::Http {
@@ -303,6 +324,7 @@ impl TcpInspector {
 
     /// Begins again behind a negotiation.
     fn restart(&mut self, starts: [usize; 2]) {
+        self.judged = false;
         self.protocol = Protocol::Unknown;
         self.flights = Flights::default();
         for (side, start) in [Side::Originator, Side::Responder].into_iter().zip(starts) {
@@ -344,189 +366,6 @@ impl TcpInspector {
             || buffers.prefix(Side::Originator, end).starts_with(b"CONNECT ")
     }
 
-    fn read_handshake(&mut self, side: Side, bytes: &[u8], from: usize, context: &mut Context<'_>) {
-        if core::mem::take(&mut self.reading(side.other()).cut) && self.reading(side.other()).message == 0 {
-            // The other side answers a handshake that it cannot have understood.
-            let evidence = Evidence::new(
-                Technique::Handshake,
-                "handshake-prefix",
-                Confidence::Strong,
-                side.other(),
-            );
-            self.emit(evidence, context);
-        }
-        if self.reading(side).message != 0 {
-            return;
-        }
-        let Some((at, found)) = handshake::find_from(bytes, from) else {
-            return;
-        };
-        self.reading(side).cut = found.len < HANDSHAKE_BYTES && found.info_hash.is_none();
-        if self.reading(side).cut && found.class == Class::BitTorrent {
-            return;
-        }
-        if found.confidence == Confidence::Conclusive && found.class == Class::BitTorrent {
-            let message = at.saturating_add(usize::from(self.reading(side).start)) + HANDSHAKE_BYTES;
-            // Only a whole handshake says where the messages begin.
-            if found.peer_id.is_some() {
-                self.reading(side).message = u16::try_from(message).unwrap_or(u16::MAX);
-            }
-        }
-        self.greet(side, &found, context);
-    }
-
-    fn greet(&mut self, side: Side, found: &Handshake, context: &mut Context<'_>) {
-        self.greeted |= found.confidence == Confidence::Conclusive;
-        if found.class == Class::BitTorrent
-            && found.confidence == Confidence::Conclusive
-            && self.is_unasked(side)
-        {
-            let mut evidence = found.evidence(side);
-            evidence.confidence = Confidence::Strong;
-            self.emit(evidence, context);
-            return;
-        }
-        self.emit(found.evidence(side), context);
-        self.foreign |= matches!(
-            found.class,
-            Class::DeliveryOptimization | Class::AceStream | Class::Resilio
-        );
-    }
-
-    /// Whether a flow seen from its start is a transfer towards the end that opened it, which said nothing: the
-    /// initiator of a peer connection always speaks first.
-    fn is_unasked(&mut self, side: Side) -> bool {
-        side == Side::Responder
-            && self.direction(Side::Originator).start_seen()
-            && !self.direction(Side::Originator).spoke()
-    }
-
-    /// Reads whole messages behind a handshake.
-    fn read_messages(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
-        let start = self.reading(side).start;
-        while self.reading(side).message != 0 {
-            let at = usize::from(self.reading(side).message.saturating_sub(start));
-            let Some(length) = u32_at(bytes, at).and_then(|length| usize::try_from(length).ok()) else {
-                return;
-            };
-            let Some(body) = bytes.get(at + 4..).and_then(|rest| rest.get(..length)) else {
-                return;
-            };
-            if let Some(evidence) = extension::message(body, side, &mut self.announced, context.findings) {
-                self.emit(evidence, context);
-            }
-            if matches!(body, [0x0E | 0x0F] | [0x11, _, _, _, _] | [0x0D, _, _, _, _]) {
-                self.emit(
-                    Evidence::new(Technique::Fast, "fast", Confidence::Conclusive, side),
-                    context,
-                );
-            }
-            let next = at.saturating_add(4 + length).saturating_add(usize::from(start));
-            self.reading(side).message = u16::try_from(next).unwrap_or(u16::MAX);
-        }
-    }
-
-    /// Searches message patterns at any offset.
-    fn read_patterns(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
-        if let Some(hit) = peer_message::scan(bytes) {
-            let mut evidence = hit.evidence(side);
-            let [a, b] = &self.directions;
-            // A transfer of recorded traffic shows messages, but only one end speaks.
-            if !self.greeted && !(a.spoke() && b.spoke()) {
-                evidence.confidence = Confidence::Strong;
-            }
-            self.emit(evidence, context);
-        }
-        if let Some(evidence) = azureus::find(bytes, side) {
-            self.emit(evidence, context);
-        }
-    }
-
-    fn read_exchange(&mut self, buffers: &StreamBuffers, context: &mut Context<'_>) {
-        if self.judged || !context.options.enabled(Technique::Mse) {
-            return;
-        }
-        let [a, b] = &self.directions;
-        if self.greeted || !(a.start_seen() || b.start_seen()) || self.protocol != Protocol::Unknown {
-            return;
-        }
-        let first = self.flights.first();
-        let [one, two] = [first, first.other()].map(|side| {
-            let start = usize::from(self.reading(side).start);
-            buffers
-                .prefix(side, self.direction(side).ordered())
-                .get(start..)
-                .unwrap_or(&[])
-        });
-        let found = mse::exchange(&self.flights, one, two, context.options);
-        self.judged = match found {
-            Exchange::No | Exchange::Flights => true,
-            Exchange::Unfinished => false,
-            Exchange::Shape => self.flights.ended(4).is_some(),
-        };
-        if let Some((rule, confidence)) = mse::grade(found) {
-            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, first);
-            evidence.key = mse::key_hash(one);
-            self.emit(evidence, context);
-        }
-    }
-
-    /// Reads requests, answers and frames of one direction in order.
-    fn read_http(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
-        let start = self.reading(side).start;
-        loop {
-            let at = usize::from(self.reading(side).head.saturating_sub(start));
-            let rest = bytes.get(at..).unwrap_or(&[]);
-            let next = if grammar::is_http_request(rest) {
-                let Some((asked, evidence)) = http::request(rest, side) else {
-                    return;
-                };
-                self.asked = asked;
-                self.emit_some(evidence, context);
-                http::head_end(bytes, at)
-            } else if rest.starts_with(b"HTTP/1.") {
-                if let Some(evidence) = http::answer(rest, side, self.asked, context.findings) {
-                    self.emit(evidence, context);
-                }
-                // A tracker's body ends with its flow or before the next answer's segment.
-                http::head_end(bytes, at).filter(|_| self.asked == Asked::WebSocket)
-            } else if self.asked == Asked::WebSocket && at > 0 {
-                let Some((evidence, length)) = http::websocket(rest, side) else {
-                    return;
-                };
-                self.emit_some(evidence, context);
-                Some(at.saturating_add(length))
-            } else {
-                return;
-            };
-            let Some(next) = next else { return };
-            let next = next.saturating_add(usize::from(start));
-            self.reading(side).head = u16::try_from(next).unwrap_or(u16::MAX);
-        }
-    }
-
-    fn emit_some(&mut self, evidence: Option<Evidence>, context: &mut Context<'_>) {
-        if let Some(evidence) = evidence {
-            self.emit(evidence, context);
-        }
-    }
-
-    fn read_http_segment(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
-        let evidence = if grammar::is_http_request(bytes) {
-            http::request(bytes, side).and_then(|(asked, evidence)| {
-                self.asked = asked;
-                evidence
-            })
-        } else if bytes.starts_with(b"HTTP/1.") {
-            http::answer(bytes, side, self.asked, context.findings)
-        } else if self.asked == Asked::WebSocket {
-            http::websocket(bytes, side).and_then(|(evidence, _)| evidence)
-        } else {
-            None
-        };
-        self.emit_some(evidence, context);
-    }
-
     /// Reads a segment that lies behind the kept beginning, or of a flow without buffers.
     fn read_segment(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
         if self.protocol == Protocol::Unknown
@@ -543,44 +382,40 @@ impl TcpInspector {
             Protocol::Http => self.read_http_segment(side, bytes, context),
             Protocol::Text | Protocol::Sealed => {}
             Protocol::Unknown | Protocol::Binary => {
-                if let Some((_, found)) = handshake::find(bytes)
+                if let Some((at, found)) = handshake::find(bytes)
                     && found.info_hash.is_some()
                 {
-                    self.greet(side, &found, context);
+                    let first = at == 0 && self.is_first(side, bytes);
+                    self.greet(side, &found, first, context);
                 }
-                self.read_patterns(side, bytes, context);
-                let mut announced = self.announced;
-                let findings = &mut *context.findings;
-                let mut told: [Option<Evidence>; 4] = [None; 4];
-                extension::find(bytes, side, &mut announced, findings, |_, evidence| {
-                    if let Some(free) = told.iter_mut().find(|slot| slot.is_none()) {
-                        *free = Some(evidence);
-                    }
-                });
-                self.announced = announced;
-                for evidence in told.into_iter().flatten() {
-                    self.emit(evidence, context);
-                }
+                self.read_patterns(side, bytes, true, context);
             }
         }
     }
 
+    /// Whether `bytes` are all that was seen of a direction.
+    fn is_first(&mut self, side: Side, bytes: &[u8]) -> bool {
+        usize::try_from(self.direction(side).top()).is_ok_and(|top| top <= bytes.len())
+    }
+
     fn read_sizes(&mut self, side: Side, context: &mut Context<'_>) {
-        if self.protocol != Protocol::Unknown || !context.options.enabled(Technique::Entropy) {
+        if self.greeted || self.plain || self.protocol != Protocol::Unknown {
             return;
         }
-        let [a, b] = &self.directions;
-        let both = a.spoke() && b.spoke();
-        let sizes = *self.sizes(side);
-        let opaque = sizes.is_opaque() || self.sizes(side.other()).is_opaque();
+        let [a, b] = &self.sizes;
+        let opaque = a.is_opaque() || b.is_opaque();
+        let both = self.directions.iter().all(Direction::spoke);
+        let sizes = self.sizes(side);
+        let blocks = sizes
+            .blocks()
+            .map(|sure| if both { sure } else { Confidence::Strong });
         if sizes.requests() && opaque && both {
             self.emit(
                 Evidence::new(Technique::Entropy, "rc4-requests", Confidence::Strong, side),
                 context,
             );
         }
-        if let Some(confidence) = sizes.blocks() {
-            let confidence = if both { confidence } else { Confidence::Strong };
+        if let Some(confidence) = blocks {
             self.emit(
                 Evidence::new(Technique::Entropy, "rc4-blocks", confidence, side),
                 context,

@@ -193,7 +193,7 @@ impl Exchange {
     }
 
     fn learn(&mut self, peers: &[u8], told: Side, sink: &mut Sink<'_>) {
-        self.ipv4 |= peers.len() % 18 != 0;
+        self.ipv4 |= !peers.len().is_multiple_of(18);
         let (entries, _) = peers.as_chunks::<18>();
         let ipv6 = !self.ipv4 && entries.iter().all(is_ipv6_peer);
         let mut teach = |endpoint| {

@@ -28,9 +28,14 @@ impl Pattern {
         if self.mask.is_empty() {
             return head == self.bytes;
         }
-        // From the end: the open bits of most patterns are ids, which stand before what is fixed.
-        let mut fixed = head.iter().zip(self.bytes.iter().zip(self.mask)).rev();
-        fixed.all(|(byte, (want, mask))| byte & mask == *want)
+        let fits = |byte: &u8, want: &u8, mask: &u8| byte & mask == *want;
+        // The open bits of most patterns are ids at the front, so that the last byte tells most apart.
+        let last = head.last().zip(self.bytes.last()).zip(self.mask.last());
+        last.is_some_and(|((byte, want), mask)| fits(byte, want, mask))
+            && head
+                .iter()
+                .zip(self.bytes.iter().zip(self.mask))
+                .all(|(byte, (want, mask))| fits(byte, want, mask))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// An address or a network.
@@ -50,6 +51,20 @@ impl Element {
     pub const fn prefix_len(self) -> u8 {
         self.prefix_len
     }
+    /// Whether the address lies inside.
+    pub const fn contains(self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let differing = network.to_bits() ^ address.to_bits();
+                self.prefix_len == 0 || differing >> (32 - self.prefix_len) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let differing = network.to_bits() ^ address.to_bits();
+                self.prefix_len == 0 || differing >> (128 - self.prefix_len) == 0
+            }
+            _ => false,
+        }
+    }
     /// Whether it is one host.
     pub const fn is_host(self) -> bool {
         self.prefix_len == if self.address.is_ipv4() { 32 } else { 128 }
@@ -63,6 +78,25 @@ impl fmt::Display for Element {
         } else {
             write!(f, "{}/{}", self.address, self.prefix_len)
         }
+    }
+}
+
+impl FromStr for Element {
+    type Err = String;
+
+    /// An address, or an address and a prefix length: `192.0.2.1`, `2001:db8::/32`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no address and no network (192.0.2.1, 198.51.100.0/24, 2001:db8::/32)");
+        let Some((address, prefix_len)) = text.split_once('/') else {
+            return text.parse().map(Self::host).map_err(|_| wrong());
+        };
+        let address = address.parse().map_err(|_| wrong())?;
+        prefix_len
+            .parse()
+            .ok()
+            .and_then(|prefix_len| Self::network(address, prefix_len))
+            .ok_or_else(wrong)
     }
 }
 

@@ -1,0 +1,191 @@
+//! The peer protocol inside a TCP flow: handshake, messages, the encrypted exchange.
+//!
+//! Says how sure each technique's finding is in the light of the whole flow: who spoke, where in the stream it stood,
+//! which other protocol the flow began with. The techniques themselves know bytes only.
+
+use btblocker_signatures::{Anchor, Transport};
+use memchr::memmem;
+
+use super::{Context, TcpInspector};
+use crate::grammar::Protocol;
+use crate::handshake::{self, HANDSHAKE_BYTES, Handshake};
+use crate::mse::{self, Exchange};
+use crate::stream::Direction;
+use crate::wire::u32_at;
+use crate::{
+    Class, Confidence, Evidence, Side, StreamBuffers, Technique, azureus, extension, peer_message, signature,
+};
+
+impl TcpInspector {
+    pub(super) fn read_handshake(
+        &mut self,
+        side: Side,
+        bytes: &[u8],
+        from: usize,
+        context: &mut Context<'_>,
+    ) {
+        if core::mem::take(&mut self.reading(side.other()).cut) && self.reading(side.other()).message == 0 {
+            // The other side answers a handshake that it cannot have understood.
+            let evidence = Evidence::new(
+                Technique::Handshake,
+                "handshake-prefix",
+                Confidence::Strong,
+                side.other(),
+            );
+            self.emit(evidence, context);
+        }
+        if self.reading(side).message != 0 {
+            return;
+        }
+        let Some((at, found)) = handshake::find_from(bytes, from) else {
+            return;
+        };
+        self.reading(side).cut = found.len < HANDSHAKE_BYTES && found.info_hash.is_none();
+        if self.reading(side).cut && found.class == Class::BitTorrent {
+            return;
+        }
+        if found.confidence == Confidence::Conclusive && found.class == Class::BitTorrent {
+            let message = at.saturating_add(usize::from(self.reading(side).start)) + HANDSHAKE_BYTES;
+            // Only a whole handshake says where the messages begin.
+            if found.peer_id.is_some() {
+                self.reading(side).message = u16::try_from(message).unwrap_or(u16::MAX);
+            }
+        }
+        self.greet(side, &found, at == 0, context);
+    }
+
+    /// Names the other products that the signature table knows by the first bytes of a stream.
+    pub(super) fn read_start(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
+        if self.greeted || self.foreign {
+            return;
+        }
+        for evidence in signature::find(Anchor::StreamStart, Transport::Tcp, bytes, side) {
+            // The handshake's own prefix is told with what follows it.
+            if evidence.class != Class::BitTorrent || evidence.confidence == Confidence::Weak {
+                self.emit(evidence, context);
+                self.foreign |= evidence.class != Class::BitTorrent;
+            }
+        }
+    }
+
+    /// Tells a handshake; `first` says that nothing of its direction was seen in front of it.
+    pub(super) fn greet(&mut self, side: Side, found: &Handshake, first: bool, context: &mut Context<'_>) {
+        let mut evidence = found.evidence(side);
+        if !self.is_conversation() {
+            if found.confidence != Confidence::Conclusive {
+                return;
+            }
+            if !first || self.is_unasked(side) {
+                evidence.confidence = Confidence::Strong;
+            }
+        }
+        self.greeted |= evidence.confidence == Confidence::Conclusive;
+        self.emit(evidence, context);
+        self.foreign |= matches!(
+            found.class,
+            Class::DeliveryOptimization | Class::AceStream | Class::Resilio
+        );
+    }
+
+    /// Whether both ends sent payload. In a file transfer, which may hold recorded traffic, only one does.
+    fn is_conversation(&self) -> bool {
+        self.directions.iter().all(Direction::spoke)
+    }
+
+    /// Whether the end that was called speaks while the caller, seen from the start, has said nothing: the
+    /// initiator of a peer connection always speaks first.
+    fn is_unasked(&mut self, side: Side) -> bool {
+        let originator = self.direction(Side::Originator);
+        side == Side::Responder && originator.start_seen() && !originator.spoke()
+    }
+
+    /// Reads whole messages behind a handshake.
+    pub(super) fn read_messages(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
+        let start = self.reading(side).start;
+        while self.reading(side).message != 0 {
+            let at = usize::from(self.reading(side).message.saturating_sub(start));
+            let Some(length) = u32_at(bytes, at).and_then(|length| usize::try_from(length).ok()) else {
+                return;
+            };
+            let Some(body) = bytes.get(at + 4..).and_then(|rest| rest.get(..length)) else {
+                return;
+            };
+            if let Some(evidence) = extension::message(body, side, &mut self.announced, context.findings) {
+                self.emit(evidence, context);
+            }
+            if matches!(body, [0x0E | 0x0F] | [0x11, _, _, _, _] | [0x0D, _, _, _, _]) {
+                self.emit(
+                    Evidence::new(Technique::Fast, "fast", Confidence::Conclusive, side),
+                    context,
+                );
+            }
+            let next = at.saturating_add(4 + length).saturating_add(usize::from(start));
+            self.reading(side).message = u16::try_from(next).unwrap_or(u16::MAX);
+        }
+    }
+
+    /// Searches message patterns at any offset, and extension messages that lie whole in `bytes`.
+    pub(super) fn read_patterns(&mut self, side: Side, bytes: &[u8], whole: bool, context: &mut Context<'_>) {
+        // Every message has a length below 65,536 in four bytes in front: encrypted content ends here.
+        let Some(bytes) = memmem::find(bytes, b"\0\0").and_then(|at| bytes.get(at..)) else {
+            return;
+        };
+        if let Some(hit) = peer_message::scan(bytes) {
+            let mut evidence = hit.evidence(side);
+            if !self.greeted && !self.is_conversation() {
+                evidence.confidence = Confidence::Strong;
+            }
+            self.plain = true;
+            self.emit(evidence, context);
+        }
+        if let Some(evidence) = azureus::find(bytes, side) {
+            self.emit(evidence, context);
+        }
+        if whole {
+            let mut told: [Option<Evidence>; 4] = [None; 4];
+            extension::find(
+                bytes,
+                side,
+                &mut self.announced,
+                context.findings,
+                |_, evidence| {
+                    if let Some(free) = told.iter_mut().find(|slot| slot.is_none()) {
+                        *free = Some(evidence);
+                    }
+                },
+            );
+            for evidence in told.into_iter().flatten() {
+                self.emit(evidence, context);
+            }
+        }
+    }
+
+    pub(super) fn read_exchange(&mut self, buffers: &StreamBuffers, context: &mut Context<'_>) {
+        if self.judged || !context.options.enabled(Technique::Mse) {
+            return;
+        }
+        let start_seen = self.directions.iter().any(Direction::start_seen);
+        if !start_seen || self.protocol != Protocol::Unknown {
+            return;
+        }
+        let first = self.flights.first();
+        let [one, two] = [first, first.other()].map(|side| {
+            let start = usize::from(self.reading(side).start);
+            buffers
+                .prefix(side, self.direction(side).ordered())
+                .get(start..)
+                .unwrap_or(&[])
+        });
+        let found = mse::exchange(&self.flights, one, two, context.options);
+        self.judged = match found {
+            Exchange::No | Exchange::Flights => true,
+            Exchange::Unfinished => false,
+            Exchange::Shape => self.flights.ended(4).is_some(),
+        };
+        if let Some((rule, confidence)) = mse::grade(found) {
+            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, first);
+            evidence.key = mse::key_hash(one);
+            self.emit(evidence, context);
+        }
+    }
+}

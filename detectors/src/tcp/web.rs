@@ -1,0 +1,64 @@
+//! HTTP inside a TCP flow: requests, answers and WebSocket frames in order.
+
+use super::{Context, TcpInspector};
+use crate::grammar;
+use crate::http::{self, Asked};
+use crate::{Evidence, Side};
+
+impl TcpInspector {
+    /// Reads requests, answers and frames of one direction in order.
+    pub(super) fn read_http(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
+        let start = self.reading(side).start;
+        loop {
+            let at = usize::from(self.reading(side).head.saturating_sub(start));
+            let rest = bytes.get(at..).unwrap_or(&[]);
+            let next = if grammar::is_http_request(rest) {
+                let Some((asked, evidence)) = http::request(rest, side) else {
+                    return;
+                };
+                self.asked = asked;
+                self.emit_some(evidence, context);
+                http::head_end(bytes, at)
+            } else if rest.starts_with(b"HTTP/1.") {
+                if let Some(evidence) = http::answer(rest, side, self.asked, context.findings) {
+                    self.emit(evidence, context);
+                }
+                // A tracker's body ends with its flow or before the next answer's segment.
+                http::head_end(bytes, at).filter(|_| self.asked == Asked::WebSocket)
+            } else if self.asked == Asked::WebSocket && at > 0 {
+                let Some((evidence, length)) = http::websocket(rest, side) else {
+                    return;
+                };
+                self.emit_some(evidence, context);
+                Some(at.saturating_add(length))
+            } else {
+                return;
+            };
+            let Some(next) = next else { return };
+            let next = next.saturating_add(usize::from(start));
+            self.reading(side).head = u16::try_from(next).unwrap_or(u16::MAX);
+        }
+    }
+
+    fn emit_some(&mut self, evidence: Option<Evidence>, context: &mut Context<'_>) {
+        if let Some(evidence) = evidence {
+            self.emit(evidence, context);
+        }
+    }
+
+    pub(super) fn read_http_segment(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
+        let evidence = if grammar::is_http_request(bytes) {
+            http::request(bytes, side).and_then(|(asked, evidence)| {
+                self.asked = asked;
+                evidence
+            })
+        } else if bytes.starts_with(b"HTTP/1.") {
+            http::answer(bytes, side, self.asked, context.findings)
+        } else if self.asked == Asked::WebSocket {
+            http::websocket(bytes, side).and_then(|(evidence, _)| evidence)
+        } else {
+            None
+        };
+        self.emit_some(evidence, context);
+    }
+}

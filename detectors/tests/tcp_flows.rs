@@ -1,0 +1,473 @@
+//! Whole TCP flows, segment by segment: what is told of them, however they are cut.
+
+use std::collections::BTreeSet;
+
+use btblocker_detectors::{
+    Class, Client, Confidence, Evidence, Findings, Options, Progress, Side, StreamBuffers, TcpInspector,
+    TcpSegment, Technique, Timestamp,
+};
+use proptest::prelude::*;
+
+use Side::{Originator as A, Responder as B};
+
+type Told = (&'static str, &'static str, &'static str, usize);
+
+/// A flow being shown to an inspector.
+struct Shown {
+    inspector: TcpInspector,
+    buffers: Option<Box<StreamBuffers>>,
+    options: Options,
+    next: [u32; 2],
+    told: Vec<Evidence>,
+    progress: Progress,
+}
+
+impl Shown {
+    /// A flow of which both SYNs were seen.
+    fn from_start() -> Self {
+        let mut shown = Self::mid_stream();
+        for side in [A, B] {
+            shown.segment(side, shown.next[side.index()], true, b"");
+        }
+        shown
+    }
+    /// A flow that was going on before.
+    fn mid_stream() -> Self {
+        Self {
+            inspector: TcpInspector::new(),
+            buffers: Some(Box::new(StreamBuffers::new())),
+            options: Options::default(),
+            // The first direction wraps.
+            next: [u32::MAX - 30, 7000],
+            told: Vec::new(),
+            progress: Progress::Stream,
+        }
+    }
+    fn segment(&mut self, from: Side, sequence: u32, syn: bool, payload: &[u8]) {
+        let mut findings = Findings::new();
+        let wire_len = payload.len() as u32;
+        let segment = TcpSegment {
+            from,
+            at: Timestamp(0),
+            sequence,
+            syn,
+            payload,
+            wire_len,
+        };
+        let buffers = self.buffers.as_deref_mut();
+        self.progress = self
+            .inspector
+            .segment(&segment, buffers, &self.options, &mut findings);
+        if self.progress != Progress::Stream {
+            self.buffers = None;
+        }
+        self.told.extend(findings.evidence());
+    }
+    /// The next bytes of one side in one segment.
+    fn says(&mut self, from: Side, payload: &[u8]) -> &mut Self {
+        let sequence = self.next[from.index()];
+        self.next[from.index()] = sequence.wrapping_add(payload.len() as u32);
+        self.segment(from, sequence, false, payload);
+        self
+    }
+    /// The next bytes of one side, in segments of at most `size`.
+    fn says_in(&mut self, from: Side, payload: &[u8], size: usize) -> &mut Self {
+        for part in payload.chunks(size) {
+            self.says(from, part);
+        }
+        self
+    }
+    fn told(&self) -> BTreeSet<Told> {
+        self.told
+            .iter()
+            .map(|e| (e.technique.name(), e.rule, e.confidence.name(), e.speaker.index()))
+            .collect()
+    }
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..len)
+        .map(|_| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            (x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8
+        })
+        .collect()
+}
+
+fn handshake(id: &[u8; 20]) -> Vec<u8> {
+    [
+        b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05",
+        &noise(99, 20)[..],
+        id,
+    ]
+    .concat()
+}
+
+fn greeting() -> Vec<u8> {
+    [
+        &handshake(b"-TR2920-abcdefghijkl")[..],
+        b"\0\0\0\x1f\x14\0d1:md11:ut_metadatai2ee1:v1:xe",
+    ]
+    .concat()
+}
+
+fn request(index: u8) -> Vec<u8> {
+    [b"\0\0\0\x0d\x06\0\0\0", &[index][..], b"\0\x01\x40\0\0\0\x40\0"].concat()
+}
+
+const HELLO: Told = ("handshake", "handshake", "conclusive", 0);
+const ANSWER: Told = ("handshake", "handshake", "conclusive", 1);
+
+#[test]
+fn a_plain_connection_is_told_once_per_side_and_technique() {
+    let mut shown = Shown::from_start();
+    shown
+        .says(A, &greeting())
+        .says(B, &greeting())
+        .says(A, &request(1))
+        .says(A, &request(2));
+    let expected = [
+        HELLO,
+        ANSWER,
+        ("extension", "extended-handshake", "conclusive", 0),
+        ("extension", "extended-handshake", "conclusive", 1),
+        ("peer-message", "request", "conclusive", 0),
+    ];
+    assert_eq!(shown.told(), expected.into());
+    assert_eq!(shown.told.len(), expected.len());
+    assert_eq!(shown.told[0].client, Client::PeerId(*b"-TR2920-abcdefghijkl"));
+    shown.says(A, &request(3));
+    assert_eq!(shown.told.len(), expected.len());
+    shown.inspector.rearm();
+    shown.says(A, &request(4));
+    assert_eq!(shown.told.len(), expected.len() + 1);
+}
+
+#[test]
+fn an_unanswered_handshake_is_conclusive_in_the_middle_of_a_capture() {
+    let mut shown = Shown::mid_stream();
+    shown.says(A, &handshake(b"-UT3490-abcdefghijkl"));
+    assert_eq!(shown.told(), [HELLO].into());
+}
+
+#[test]
+fn transfers_of_files_that_hold_peer_traffic_are_not_conclusive() {
+    let file = handshake(b"-UT3490-abcdefghijkl").repeat(300);
+    let recorded = [
+        &noise(1, 700)[..],
+        &[0; 60],
+        &greeting(),
+        &request(7),
+        &noise(2, 900),
+    ]
+    .concat()
+    .repeat(20);
+    for (name, bytes) in [("handshakes", file), ("recorded traffic", recorded)] {
+        for (seen_from, mut shown) in [("start", Shown::from_start()), ("middle", Shown::mid_stream())] {
+            shown.says_in(B, &bytes, 1448);
+            assert!(
+                shown.told.iter().all(|e| e.confidence < Confidence::Conclusive),
+                "{name} from the {seen_from}: {:?}",
+                shown.told()
+            );
+        }
+    }
+}
+
+#[test]
+fn text_protocols_quote() {
+    let file = handshake(b"-UT3490-abcdefghijkl").repeat(9);
+    for (name, hello) in [
+        ("http", &b"GET /handshake.bin HTTP/1.1\r\nHost: a\r\n\r\n"[..]),
+        ("smtp", b"EHLO mail.example.org\r\n"),
+        ("irc", b"NICK someone\r\nUSER a b c d\r\n"),
+    ] {
+        let mut shown = Shown::from_start();
+        shown
+            .says(A, hello)
+            .says(B, &[b"HTTP/1.1 200 OK\r\n\r\n", &file[..], &request(1)].concat());
+        shown
+            .says(A, &[b"PRIVMSG #x :", &file[..]].concat())
+            .says_in(B, &file.repeat(20), 1448);
+        assert_eq!(shown.told(), [].into(), "{name}");
+    }
+}
+
+#[test]
+fn a_proxy_negotiation_is_unwrapped() {
+    let socks: [(Side, &[u8]); 4] = [
+        (A, b"\x05\x01\0"),
+        (B, b"\x05\0"),
+        (A, b"\x05\x01\0\x01\xc0\0\x02\x07\x1a\xe1"),
+        (B, b"\x05\0\0\x01\0\0\0\0\0\0"),
+    ];
+    let connect: [(Side, &[u8]); 2] = [
+        (A, b"CONNECT 192.0.2.7:6881 HTTP/1.1\r\n\r\n"),
+        (B, b"HTTP/1.1 200 OK\r\n\r\n"),
+    ];
+    for (name, wrapper) in [("socks", &socks[..]), ("connect", &connect[..])] {
+        let mut shown = Shown::from_start();
+        for (side, bytes) in wrapper {
+            shown.says(*side, bytes);
+        }
+        shown.says(A, &handshake(b"-UT3490-abcdefghijkl"));
+        assert!(shown.told().contains(&HELLO), "{name}: {:?}", shown.told());
+        let target = shown.told.last().unwrap().target.unwrap();
+        assert_eq!(
+            (target.ip().to_string(), target.port),
+            ("192.0.2.7".into(), 6881),
+            "{name}"
+        );
+        assert_eq!(
+            shown.told().contains(&("socks", "socks5", "strong", 0)),
+            name == "socks"
+        );
+    }
+}
+
+#[test]
+fn an_encrypted_connection_shows_two_techniques() {
+    let mut shown = Shown::from_start();
+    for (n, (side, len)) in [(A, 389), (B, 452), (A, 551), (B, 226), (A, 68), (B, 300)]
+        .into_iter()
+        .enumerate()
+    {
+        shown.says_in(side, &noise(n as u64 + 1, len), 97);
+    }
+    assert!(
+        shown.told().contains(&("mse", "flights", "strong", 0)),
+        "{:?}",
+        shown.told()
+    );
+    assert!(shown.told.iter().all(|e| e.key.is_some()));
+    for n in 0..5 {
+        shown.says_in(B, &noise(100 + n, 16_397), 1448);
+    }
+    assert!(
+        shown.told().contains(&("entropy", "rc4-blocks", "strong", 1)),
+        "{:?}",
+        shown.told()
+    );
+}
+
+#[test]
+fn an_exchange_of_keys_in_many_small_writes_is_one() {
+    let mut shown = Shown::from_start();
+    for (n, (side, lengths)) in [
+        (A, &[96, 200][..]),
+        (B, &[96, 17]),
+        (A, &[20, 20, 16, 68]),
+        (B, &[14, 68]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (m, len) in lengths.iter().enumerate() {
+            shown.says(side, &noise((n * 10 + m) as u64 + 1, *len));
+        }
+    }
+    assert!(
+        shown.told().contains(&("mse", "flights", "strong", 0)),
+        "{:?}",
+        shown.told()
+    );
+}
+
+#[test]
+fn plaintext_after_an_exchange_of_keys_is_found() {
+    let mut shown = Shown::from_start();
+    shown
+        .says(A, &noise(1, 300))
+        .says(B, &noise(2, 200))
+        .says(A, &noise(3, 400));
+    shown.says(
+        B,
+        &[&noise(4, 33)[..], &handshake(b"-UW130Q-abcdefghijkl")].concat(),
+    );
+    assert!(shown.told().contains(&ANSWER), "{:?}", shown.told());
+}
+
+#[test]
+fn other_random_protocols_are_at_most_weak() {
+    for seed in 1..60 {
+        let mut shown = Shown::from_start();
+        for n in 0..20 {
+            let side = if n % 2 == 0 { A } else { B };
+            let len = 96 + (seed * 7919 + n * 104_729) as usize % 1900;
+            shown.says_in(side, &noise(seed * 100 + n, len), 1448);
+        }
+        assert!(
+            shown.told.iter().all(|e| e.confidence == Confidence::Weak),
+            "{seed}: {:?}",
+            shown.told()
+        );
+    }
+}
+
+#[test]
+fn delivery_optimization_is_its_own_class_and_hides_what_follows() {
+    let mut shown = Shown::from_start();
+    let hello = [b"\x0eSwarm protocol\0\0\0\0\0\x10\0\0", &noise(5, 52)[..]].concat();
+    shown
+        .says(A, &hello)
+        .says(B, &hello)
+        .says(A, &request(1))
+        .says(B, &request(2));
+    assert!(shown.told.iter().all(|e| e.class == Class::DeliveryOptimization));
+    assert_eq!(shown.told.len(), 2);
+}
+
+#[test]
+fn products_of_the_signature_table_are_named() {
+    let mut shown = Shown::from_start();
+    shown
+        .says(A, &[b"\x13QVOD protocol", &noise(3, 54)[..]].concat())
+        .says(B, &noise(4, 60));
+    let classes: Vec<Class> = shown.told.iter().map(|e| e.class).collect();
+    assert_eq!(classes, [Class::OtherSwarm]);
+}
+
+#[test]
+fn techniques_can_be_switched_off() {
+    let mut shown = Shown::from_start();
+    shown.options.set(Technique::Handshake, false);
+    shown.says(A, &greeting()).says(B, &greeting());
+    assert!(shown.told.iter().all(|e| e.technique == Technique::Extension));
+    assert_eq!(shown.told.len(), 2);
+}
+
+#[test]
+fn sealed_protocols_are_done_soon_and_opaque_ones_later() {
+    let mut shown = Shown::from_start();
+    let record = [b"\x16\x03\x01\x02\x00", &noise(1, 512)[..]].concat();
+    shown
+        .says(A, &record)
+        .says(B, &record)
+        .says(A, &record)
+        .says(B, &record);
+    assert_eq!(shown.progress, Progress::Done);
+    let mut shown = Shown::mid_stream();
+    let mut segments = 0;
+    while shown.progress != Progress::Done && segments < 10_000 {
+        shown.says(A, &noise(segments, 1448));
+        segments += 1;
+    }
+    assert_eq!(segments, 400);
+    assert_eq!(shown.told(), [].into());
+}
+
+#[test]
+fn buffers_may_hold_what_another_flow_left() {
+    let mut first = Shown::from_start();
+    first.says(A, &noise(1, 3000));
+    let mut second = Shown::from_start();
+    second.buffers = first.buffers.take();
+    second.says(A, &greeting()[..50]).says(B, b"\x13");
+    assert_eq!(second.told(), [HELLO].into());
+}
+
+#[test]
+fn recognition_works_without_buffers() {
+    let mut shown = Shown::from_start();
+    shown.buffers = None;
+    shown
+        .says(A, &greeting())
+        .says(B, &greeting())
+        .says(A, &request(1));
+    assert!(shown.told().is_superset(&[HELLO, ANSWER].into()));
+}
+
+#[test]
+fn the_state_of_a_flow_is_small() {
+    assert!(size_of::<TcpInspector>() <= 400, "{}", size_of::<TcpInspector>());
+}
+
+fn conversations() -> Vec<Vec<(Side, Vec<u8>)>> {
+    let tracker = b"GET /announce?info_hash=aaaaaaaaaaaaaaaaaaab&peer_id=-TR2940-chho92c56pul&port=51413 HTTP/1.1\r\nHost: t\r\n\r\n";
+    let answer = b"HTTP/1.1 200 OK\r\n\r\nd8:intervali1800e5:peers6:\xc0\0\x02\x07\x1a\xe1e";
+    vec![
+        vec![
+            (A, greeting()),
+            (B, greeting()),
+            (A, [request(1), request(2)].concat()),
+            (B, noise(3, 400)),
+        ],
+        vec![(A, tracker.to_vec()), (B, answer.to_vec())],
+        vec![
+            (A, b"\x05\x01\0".to_vec()),
+            (B, b"\x05\0".to_vec()),
+            (A, b"\x05\x01\0\x01\xc0\0\x02\x07\x1a\xe1".to_vec()),
+            (B, b"\x05\0\0\x01\0\0\0\0\0\0".to_vec()),
+            (A, greeting()),
+            (B, greeting()),
+        ],
+        vec![
+            (A, noise(1, 380)),
+            (B, noise(2, 213)),
+            (A, noise(3, 124)),
+            (B, noise(4, 357)),
+            (A, noise(5, 90)),
+        ],
+        vec![
+            (A, noise(1, 300)),
+            (B, noise(2, 200)),
+            (A, noise(3, 400)),
+            (B, [noise(4, 33), greeting()].concat()),
+        ],
+        vec![
+            (A, b"EHLO a.example\r\n".to_vec()),
+            (B, [b"250 hello there\r\n".to_vec(), greeting()].concat()),
+        ],
+        vec![
+            (A, handshake(b"-UT3490-abcdefghijkl")[..20].to_vec()),
+            (B, b"\0".to_vec()),
+        ],
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn what_is_told_does_not_depend_on_the_segments(
+        which in 0usize..7,
+        cuts in prop::collection::vec(1usize..120, 1..60),
+        order in prop::collection::vec(any::<u8>(), 60),
+        twice in prop::collection::vec(any::<bool>(), 60),
+    ) {
+        let conversation = &conversations()[which];
+        let (mut whole, mut cut) = (Shown::from_start(), Shown::from_start());
+        for (side, bytes) in conversation {
+            whole.says(*side, bytes);
+            let (mut segments, mut at, mut n) = (Vec::new(), 0, 0);
+            while at < bytes.len() {
+                let end = (at + cuts[n % cuts.len()]).min(bytes.len());
+                for copy in 0..=usize::from(twice[n % 60]) {
+                    segments.push((order[(n + copy * 7) % 60], at, end));
+                }
+                (at, n) = (end, n + 1);
+            }
+            segments.sort();
+            let base = cut.next[side.index()];
+            for (_, at, end) in segments {
+                cut.segment(*side, base.wrapping_add(at as u32), false, &bytes[at..end]);
+            }
+            cut.next[side.index()] = base.wrapping_add(bytes.len() as u32);
+        }
+        prop_assert_eq!(whole.told(), cut.told());
+    }
+
+    #[test]
+    fn any_segments_are_survived(segments in prop::collection::vec(
+        (any::<bool>(), 0u32..6000, any::<bool>(), prop::collection::vec(any::<u8>(), 0..200)), 0..60,
+    )) {
+        let mut shown = Shown::mid_stream();
+        for (from, sequence, syn, payload) in segments {
+            shown.segment(if from { A } else { B }, sequence, syn, &payload);
+        }
+        prop_assert!(shown.told.iter().all(|e| e.confidence < Confidence::Conclusive));
+    }
+}

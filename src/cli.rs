@@ -1,0 +1,89 @@
+//! What is typed on the command line; no I/O.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::ban::Element;
+use crate::config::Overrides;
+
+/// Recognises BitTorrent on network interfaces and bans the hosts that speak it in the kernel.
+///
+/// Without a command it watches the interfaces until it is stopped. It listens passively: traffic is never
+/// delayed, and bans run out in the kernel by themselves.
+#[derive(Debug, Parser)]
+#[command(
+    name = "btblocker",
+    version,
+    args_conflicts_with_subcommands = false,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  \
+        btblocker --interface eth0,wg0              watch two interfaces, ban for five hours\n  \
+        btblocker --interface wg0 --monitor-only    report, but ban nobody\n  \
+        btblocker replay capture.pcapng             who would be banned, when and why\n  \
+        btblocker unban 10.8.0.7                    lift a ban\n\n\
+        Exit status: 0 stopped or done, 1 failed, 2 wrong usage or configuration."
+)]
+pub struct Cli {
+    /// Values that override the configuration.
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// What to do; watch interfaces when absent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the interfaces and ban (the same as no command)
+    Run,
+    /// Judge capture files: who would be banned, when and why
+    Replay {
+        /// pcap or pcapng files; "-" is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// How to print: a table for people, or JSON Lines
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Create the kernel's sets and drop rules
+    Setup,
+    /// Remove the kernel's sets and drop rules, with all bans
+    Teardown,
+    /// List the bans in the kernel's sets
+    Bans {
+        /// How to print: a table for people, or JSON Lines
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Lift bans
+    Unban {
+        /// Addresses or networks
+        #[arg(required_unless_present = "all", value_name = "ADDRESS")]
+        addresses: Vec<Element>,
+        /// Every ban
+        #[arg(long, conflicts_with = "addresses")]
+        all: bool,
+    },
+    /// Ban hosts by hand, for the configured time
+    Ban {
+        /// Addresses
+        #[arg(required = true, value_name = "ADDRESS")]
+        addresses: Vec<IpAddr>,
+    },
+    /// Check privileges, interfaces, sets and rules
+    Check,
+    /// Print the effective configuration, with the source of each value
+    Config,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    Table,
+    /// One JSON object per line.
+    Json,
+}

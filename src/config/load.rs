@@ -1,0 +1,360 @@
+//! Loading: the four sources, one after the other, and what may be wrong with them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+
+use super::values::format_duration;
+use super::{Config, Overrides};
+use crate::ban::Timeout;
+
+/// The file that is read when none is named and it exists.
+pub const DEFAULT_FILE: &str = "/etc/btblocker/btblocker.toml";
+
+/// Prefix of the environment variables; the rest is the key in capitals: `BTBLOCKER_BAN_DURATION`.
+const PREFIX: &str = "BTBLOCKER_";
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A source cannot be read, or holds a wrong key, type or value.
+    #[error("{key}: {problem}, in {origin}")]
+    Value {
+        /// The key, or the file when it cannot be read as a whole.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+        /// File, variable or flag.
+        origin: String,
+    },
+    /// A value is out of range.
+    #[error("{key}: {value} is out of range, {limit} is allowed ({origin})")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// What is allowed.
+        limit: String,
+        /// File, variable or flag.
+        origin: String,
+    },
+    /// The named file does not exist.
+    #[error("configuration file {0} does not exist")]
+    NoFile(PathBuf),
+}
+
+/// A configuration, and where its values come from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    sources: Sources,
+}
+
+impl Loaded {
+    /// File and line, variable, flag or default that gave a key its value.
+    pub fn origin(&self, key: &str) -> String {
+        self.sources.origin(key)
+    }
+}
+
+#[derive(Debug)]
+struct Sources {
+    figment: Figment,
+    file: PathBuf,
+    text: String,
+}
+
+impl Sources {
+    fn origin(&self, key: &str) -> String {
+        self.figment
+            .find_metadata(key)
+            .map_or_else(|| "default".to_owned(), |found| self.describe(found, key))
+    }
+
+    fn describe(&self, metadata: &figment::Metadata, key: &str) -> String {
+        match metadata.name.as_ref() {
+            "command line" => format!("flag --{}", key.replace('_', "-")),
+            name if name.contains("environment") => format!("variable {PREFIX}{}", key.to_uppercase()),
+            name if name.contains("TOML") => match self.line_of(key) {
+                Some(line) => format!("file {}:{line}", self.file.display()),
+                None => format!("file {}", self.file.display()),
+            },
+            _ => "default".to_owned(),
+        }
+    }
+
+    /// Line of a key in the file, from 1.
+    fn line_of(&self, key: &str) -> Option<usize> {
+        let is_key = |line: &str| {
+            line.trim_start()
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.trim_start().starts_with('='))
+        };
+        self.text.lines().position(is_key).map(|index| index + 1)
+    }
+
+    fn explain(&self, error: figment::Error) -> ConfigError {
+        let Some(first) = error.into_iter().next() else {
+            let (key, problem) = ("configuration".to_owned(), "unreadable".to_owned());
+            return ConfigError::Value {
+                key,
+                problem,
+                origin: self.file.display().to_string(),
+            };
+        };
+        let is_name = |part: &&String| !part.chars().all(|c| c.is_ascii_digit());
+        let path: Vec<&str> = first.path.iter().filter(is_name).map(String::as_str).collect();
+        let mut key = path.join(".").trim_start_matches("default.").to_owned();
+        let problem = match &first.kind {
+            figment::error::Kind::UnknownField(field, expected) => {
+                key.clone_from(field);
+                let known = closest(field, expected)
+                    .map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+                format!("unknown key{known}")
+            }
+            kind => kind.to_string().replace('`', "").trim_end().replace('\n', " "),
+        };
+        if key.is_empty() {
+            "configuration".clone_into(&mut key);
+        }
+        let origin = first
+            .metadata
+            .as_ref()
+            .map_or_else(|| self.origin(&key), |found| self.describe(found, &key));
+        ConfigError::Value { key, problem, origin }
+    }
+
+    fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        let range = |key: &'static str, value: String, limit: String, good: bool| {
+            if good {
+                Ok(())
+            } else {
+                Err(ConfigError::Range {
+                    key,
+                    value,
+                    limit,
+                    origin: self.origin(key),
+                })
+            }
+        };
+        let number = |key: &'static str, value: u64, least: u64, most: u64| {
+            range(
+                key,
+                value.to_string(),
+                format!("{least} to {most}"),
+                (least..=most).contains(&value),
+            )
+        };
+        let time = |key: &'static str, value: Duration, least: Duration, most: Duration| {
+            let limit = format!("{} to {}", format_duration(least), format_duration(most));
+            range(
+                key,
+                format_duration(value),
+                limit,
+                (least..=most).contains(&value),
+            )
+        };
+        let longest = Duration::from_secs(Timeout::MAX_SECS.into());
+        time(
+            "ban_duration",
+            config.ban_duration,
+            Duration::from_secs(1),
+            longest,
+        )?;
+        time(
+            "capture_delay",
+            config.capture_delay,
+            Duration::from_millis(1),
+            Duration::from_secs(1),
+        )?;
+        range(
+            "interface",
+            "an empty list".to_owned(),
+            "at least one name".to_owned(),
+            !config.interface.is_empty(),
+        )?;
+        number("workers", config.workers as u64, 0, 256)?;
+        number("queue_batches", config.queue_batches as u64, 1, 65_536)?;
+        number("max_flows", config.max_flows as u64, 1_024, 16_777_216)?;
+        number("max_bans", config.max_bans as u64, 1, 16_777_216)?;
+        number("snaplen", config.snaplen.into(), 256, 65_535)?;
+        number("buffer_size", config.buffer_size.into(), 65_536, 1 << 30)?;
+        range(
+            "entropy_threshold",
+            config.entropy_threshold.to_string(),
+            "0 to 6.585 (the entropy of 96 bytes that are all different)".to_owned(),
+            (0.0..=6.585).contains(&config.entropy_threshold),
+        )?;
+        let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        range(
+            "set_name",
+            format!("{:?}", config.set_name),
+            "1 to 25 letters, digits, '_', '-' or '.'".to_owned(),
+            (1..=25).contains(&config.set_name.len()) && config.set_name.chars().all(is_good),
+        )
+    }
+}
+
+/// Reads all sources.
+///
+/// # Errors
+/// [`ConfigError`], naming the value, its source and what is allowed.
+pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
+    let file = match &overrides.config {
+        Some(path) if !path.exists() => return Err(ConfigError::NoFile(path.clone())),
+        Some(path) => path.clone(),
+        None => PathBuf::from(DEFAULT_FILE),
+    };
+    let figment = Figment::from(Serialized::defaults(Config::default()))
+        .merge(Toml::file_exact(&file))
+        .merge(Env::prefixed(PREFIX).ignore(&["config"]))
+        .merge(CommandLine(overrides));
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let sources = Sources { figment, file, text };
+    let config: Config = sources
+        .figment
+        .extract()
+        .map_err(|error| sources.explain(error))?;
+    sources.check(&config)?;
+    Ok(Loaded { config, sources })
+}
+
+/// The command line as a source of its own, so that errors can name it.
+struct CommandLine<'a>(&'a Overrides);
+
+impl figment::Provider for CommandLine<'_> {
+    fn metadata(&self) -> figment::Metadata {
+        figment::Metadata::named("command line")
+    }
+    fn data(&self) -> Result<Map<figment::Profile, Dict>, figment::Error> {
+        let dict = Value::serialize(self.0)?.into_dict().unwrap_or_default();
+        Ok(Map::from([(figment::Profile::Default, dict)]))
+    }
+}
+
+/// The known key that begins alike or contains the same letters, if one is near.
+fn closest<'a>(field: &str, known: &'a [&'a str]) -> Option<&'a str> {
+    let near = |name: &&&str| {
+        let same = name
+            .bytes()
+            .zip(field.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
+        same >= 4 || name.contains(field) || field.contains(**name)
+    };
+    known
+        .iter()
+        .filter(near)
+        .max_by_key(|name| name.bytes().zip(field.bytes()).filter(|(a, b)| a == b).count())
+        .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn with_file(text: &str, overrides: Overrides) -> Result<Loaded, ConfigError> {
+        let mut file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        load(&Overrides {
+            config: Some(file.path().to_owned()),
+            ..overrides
+        })
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let from_file = with_file(
+            "ban_duration = \"30m\"\ninterface = \"eth0, wg0\"\n",
+            Overrides::default(),
+        )
+        .unwrap();
+        assert_eq!(from_file.config.ban_duration, Duration::from_secs(1_800));
+        assert_eq!(from_file.config.interface, ["eth0", "wg0"]);
+        assert!(
+            from_file.origin("ban_duration").ends_with(".toml:1"),
+            "{}",
+            from_file.origin("ban_duration")
+        );
+        assert_eq!(from_file.origin("ban_target"), "default");
+        let flags = Overrides {
+            ban_duration: Some("90".into()),
+            no_setup: Some(true),
+            ..Overrides::default()
+        };
+        let from_flag = with_file("ban_duration = 7200", flags).unwrap();
+        assert_eq!(from_flag.config.ban_duration, Duration::from_secs(90));
+        assert!(!from_flag.config.setup);
+        assert_eq!(from_flag.origin("ban_duration"), "flag --ban-duration");
+    }
+
+    #[test]
+    fn wrong_values_are_named_with_source_and_limit() {
+        for (text, needed) in [
+            (
+                "ban_duraton = 5",
+                &[
+                    "ban_duraton",
+                    "unknown key",
+                    "did you mean ban_duration",
+                    ".toml:1",
+                ][..],
+            ),
+            ("workers = \"many\"", &["workers", "many", ".toml:1"]),
+            (
+                "\nban_duration = \"5 weeks\"",
+                &["ban_duration", "5 weeks", "30m", ".toml:2"],
+            ),
+            ("ban_duration = 0", &["ban_duration", "1s to 2147483s", ".toml:1"]),
+            ("ban_duration = -3", &["ban_duration", "negative"]),
+            ("backend = \"pf\"", &["backend", "pf", "ipset, nftables"]),
+            ("ban_target = \"all\"", &["ban_target", "all", "auto, source"]),
+            (
+                "allow = [\"10.0.0.0/33\"]",
+                &["allow", "10.0.0.0/33", "198.51.100.0/24"],
+            ),
+            ("exempt_ports = [22, 99999]", &["exempt_ports", "99999"]),
+            ("set_name = \"a b\"", &["set_name", "a b", "letters"]),
+            ("snaplen = 3", &["snaplen", "256 to 65535"]),
+            (
+                "sensitivity = \"high\"",
+                &["sensitivity", "high", "strict", "aggressive"],
+            ),
+            (
+                "disable = [\"dhtt\"]",
+                &["disable", "dhtt", "no such technique", "udp-tracker"],
+            ),
+            ("interface = ", &["TOML"]),
+        ] {
+            let error = with_file(text, Overrides::default()).unwrap_err().to_string();
+            for part in needed {
+                assert!(error.contains(part), "{text:?}: {error:?} does not say {part:?}");
+            }
+        }
+        let missing = Overrides {
+            config: Some("/nonexistent.toml".into()),
+            ..Overrides::default()
+        };
+        assert!(
+            load(&missing)
+                .unwrap_err()
+                .to_string()
+                .contains("/nonexistent.toml does not exist")
+        );
+    }
+
+    #[test]
+    fn defaults_survive_a_round_trip() {
+        let text = figment::providers::Serialized::defaults(Config::default());
+        let back: Config = Figment::from(text).extract().unwrap();
+        assert_eq!(back, Config::default());
+    }
+}

@@ -1,0 +1,331 @@
+//! One configuration from four sources: defaults, file, environment, command line; later ones win.
+//!
+//! [`Config`] has no optional value left except where absence means something. Unknown keys, wrong types
+//! and values out of range are errors that name the value, its source and the limit.
+
+mod load;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::BackendKind;
+use crate::ban::Element;
+use crate::judge::BanTarget;
+use btblocker_detectors::{Class, Technique};
+
+pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
+
+/// How much certainty strong and weak evidence needs before it adds up to a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sensitivity {
+    /// Only conclusive evidence.
+    Strict,
+    /// Strong evidence with corroboration.
+    #[default]
+    Balanced,
+    /// Weak evidence on many remote hosts, too.
+    Aggressive,
+}
+
+impl From<Sensitivity> for btblocker_detectors::Sensitivity {
+    fn from(sensitivity: Sensitivity) -> Self {
+        match sensitivity {
+            Sensitivity::Strict => Self::Strict,
+            Sensitivity::Balanced => Self::Balanced,
+            Sensitivity::Aggressive => Self::Aggressive,
+        }
+    }
+}
+
+/// Least severity of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// The program stops.
+    Error,
+    /// Somebody should look.
+    Warn,
+    /// Bans, start and stop.
+    #[default]
+    Info,
+    /// Each verdict.
+    Debug,
+    /// Internals.
+    Trace,
+}
+
+impl From<LogLevel> for log::LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Trace => Self::Trace,
+        }
+    }
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Interfaces to watch; `auto` stands for the interface of the default route.
+    #[serde(with = "values::list")]
+    pub interface: Vec<String>,
+    /// Who holds the bans.
+    #[serde(with = "values::text")]
+    pub backend: BackendKind,
+    /// Name of the IPv4 set; the IPv6 set has a `6` behind it.
+    pub set_name: String,
+    /// Whether sets and rules that are missing are created at the start.
+    pub setup: bool,
+    /// Drop in the prerouting hook as well.
+    pub prerouting: bool,
+    /// How long a host is banned.
+    #[serde(with = "values::duration")]
+    pub ban_duration: Duration,
+    /// Which end of a flow is banned.
+    #[serde(with = "values::text")]
+    pub ban_target: BanTarget,
+    /// Most hosts that are banned at once.
+    pub max_bans: usize,
+    /// Lift all bans at the end.
+    pub cleanup_on_stop: bool,
+    /// Detect and report, but ban nobody.
+    pub monitor_only: bool,
+    /// Networks that the operator answers for; found from the interfaces when empty.
+    #[serde(with = "values::list")]
+    pub local_networks: Vec<Element>,
+    /// Hosts and networks that are never banned.
+    #[serde(with = "values::list")]
+    pub allow: Vec<Element>,
+    /// Ports on which only conclusive evidence counts.
+    #[serde(with = "values::list")]
+    pub exempt_ports: Vec<u16>,
+    /// Kinds of traffic that lead to a ban.
+    #[serde(with = "values::list")]
+    pub classes: Vec<ClassName>,
+    /// Ban the use of SOCKS proxies as such.
+    pub block_socks: bool,
+    /// Techniques that are switched off.
+    #[serde(with = "values::list")]
+    pub disable: Vec<TechniqueName>,
+    /// How much certainty is demanded.
+    pub sensitivity: Sensitivity,
+    /// Least entropy of 96 bytes, in bits per byte, for a block to look random.
+    pub entropy_threshold: f32,
+    /// Least payload, in bytes, that statistical tests look at.
+    pub min_payload_size: u16,
+    /// The capture sees only one direction of the traffic.
+    pub one_sided: bool,
+    /// Worker threads; 0 classifies in the capture threads.
+    pub workers: usize,
+    /// Batches of up to 256 frames that wait for one worker at most.
+    pub queue_batches: usize,
+    /// Flows that are tracked at most.
+    pub max_flows: usize,
+    /// Bytes captured of each frame.
+    pub snaplen: u32,
+    /// Ring buffer of each interface, in bytes.
+    pub buffer_size: u32,
+    /// Longest time that a packet waits in the kernel's ring.
+    #[serde(with = "values::duration")]
+    pub capture_delay: Duration,
+    /// Least severity of log lines: error, warn, info, debug or trace.
+    pub log_level: LogLevel,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interface: vec!["auto".to_owned()],
+            backend: BackendKind::default(),
+            set_name: "torrent_block".to_owned(),
+            setup: true,
+            prerouting: false,
+            ban_duration: Duration::from_secs(18_000),
+            ban_target: BanTarget::Auto,
+            max_bans: 65_536,
+            cleanup_on_stop: false,
+            monitor_only: false,
+            local_networks: Vec::new(),
+            allow: Vec::new(),
+            exempt_ports: vec![22, 53, 80, 443, 853, 5222, 5269],
+            classes: vec![ClassName(Class::BitTorrent), ClassName(Class::DhtMaintenance)],
+            block_socks: false,
+            disable: Vec::new(),
+            sensitivity: Sensitivity::Balanced,
+            entropy_threshold: 5.9,
+            min_payload_size: 60,
+            one_sided: false,
+            workers: 0,
+            queue_batches: 64,
+            max_flows: 262_144,
+            snaplen: 4_352,
+            buffer_size: 16 * 1024 * 1024,
+            capture_delay: Duration::from_millis(5),
+            log_level: LogLevel::Info,
+        }
+    }
+}
+
+/// A class of traffic by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassName(pub Class);
+
+/// A technique by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TechniqueName(pub Technique);
+
+/// What is typed on the command line; every value may be absent.
+#[derive(Clone, Debug, Default, clap::Args, Serialize)]
+pub struct Overrides {
+    /// Configuration file [default: /etc/btblocker/btblocker.toml, if it exists]
+    #[arg(long, value_name = "FILE", global = true)]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// Interfaces to watch, separated by commas; "auto" is the interface of the default route [default: auto]
+    #[arg(short, long, value_name = "NAMES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+
+    /// Who holds the bans: ipset, nftables or dry-run [default: ipset]
+    #[arg(long, value_name = "NAME", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+
+    /// Name of the IPv4 set; the IPv6 set has a "6" behind it [default: torrent_block]
+    #[arg(long, value_name = "NAME", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_name: Option<String>,
+
+    /// Fail when sets or rules are missing instead of creating them
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(
+        rename = "setup",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "values::negated"
+    )]
+    pub no_setup: Option<bool>,
+
+    /// Drop in the prerouting hook as well
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prerouting: Option<bool>,
+
+    /// How long a host is banned: seconds, or with a unit such as 30m or 5h [default: 5h]
+    #[arg(long, value_name = "TIME", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ban_duration: Option<String>,
+
+    /// Which end of a BitTorrent flow is banned: auto (the local one), source, client, remote, both [default: auto]
+    #[arg(long, value_name = "WHO", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ban_target: Option<String>,
+
+    /// Most hosts that are banned at once [default: 65536]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bans: Option<usize>,
+
+    /// Lift all bans when the program stops
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleanup_on_stop: Option<bool>,
+
+    /// Detect and report, but ban nobody
+    #[arg(long, visible_alias = "dry-run", global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor_only: Option<bool>,
+
+    /// Networks that you answer for, separated by commas [default: found from the interfaces]
+    #[arg(long, visible_alias = "local-network", value_name = "NETWORKS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_networks: Option<String>,
+
+    /// Hosts and networks that are never banned, separated by commas
+    #[arg(long, value_name = "NETWORKS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<String>,
+
+    /// Ports on which only conclusive evidence counts [default: 22,53,80,443,853,5222,5269]
+    #[arg(long, value_name = "PORTS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exempt_ports: Option<String>,
+
+    /// Kinds of traffic that lead to a ban [default: bittorrent,dht-maintenance]
+    #[arg(long, value_name = "CLASSES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<String>,
+
+    /// Ban the use of SOCKS proxies as such
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_socks: Option<bool>,
+
+    /// Techniques to switch off, separated by commas
+    #[arg(long, value_name = "TECHNIQUES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable: Option<String>,
+
+    /// How much certainty is demanded: strict, balanced or aggressive [default: balanced]
+    #[arg(long, value_name = "LEVEL", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<String>,
+
+    /// Least entropy of 96 bytes, in bits per byte, for a block to look random [default: 5.9]
+    #[arg(long, value_name = "BITS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy_threshold: Option<f32>,
+
+    /// Least payload, in bytes, that statistical tests look at [default: 60]
+    #[arg(long, value_name = "BYTES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_payload_size: Option<u16>,
+
+    /// The capture sees only one direction of the traffic
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_sided: Option<bool>,
+
+    /// Worker threads; 0 classifies in the capture threads [default: 0]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+
+    /// Batches that wait for one worker at most [default: 64]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_batches: Option<usize>,
+
+    /// Flows that are tracked at most [default: 262144]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_flows: Option<usize>,
+
+    /// Bytes captured of each frame [default: 4352]
+    #[arg(long, value_name = "BYTES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snaplen: Option<u32>,
+
+    /// Ring buffer of each interface, in bytes [default: 16777216]
+    #[arg(long, value_name = "BYTES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer_size: Option<u32>,
+
+    /// Longest time that a packet waits in the kernel's ring [default: 5ms]
+    #[arg(long, value_name = "TIME", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture_delay: Option<String>,
+
+    /// Least severity of log lines: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+}

@@ -1,0 +1,337 @@
+//! How the judge decides.
+
+use btblocker_detectors::{
+    Class, Confidence, Endpoint, Ends, Evidence, Sensitivity, Side, Technique, Timestamp,
+};
+
+use super::host::Host;
+use super::policy::{Addresses, BanTarget, Policy};
+use super::recent::Recent;
+use super::report::{FlowId, LearnedPeer, Report, Sighting};
+use super::verdict::{BanVerdict, Corroboration, FlowVerdict, Verdict};
+
+const MINUTE: u64 = 60_000_000;
+/// How long strong evidence waits for a second observation.
+const WINDOW: u64 = 10 * MINUTE;
+/// How long a host that spoke BitTorrent for certain lends certainty to its other flows.
+const CONFIRMED: u64 = 30 * MINUTE;
+/// How long a learned endpoint is remembered: the order of a tracker's announce interval.
+const LEARNED: u64 = 30 * MINUTE;
+/// Hosts, flows and learned endpoints that are remembered at most.
+const MAX_HOSTS: usize = 65_536;
+const MAX_FLOWS: usize = 131_072;
+const MAX_LEARNED: usize = 262_144;
+
+/// What is remembered of one flow with evidence.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    /// The best evidence so far.
+    best: Sighting,
+    /// Techniques of strong evidence so far, one bit each.
+    strong: u32,
+    /// Ends that spoke what counted.
+    speakers: Ends,
+    proven: Ends,
+    /// Ends to which the corroboration points; both when the evidence stands by itself.
+    subjects: Ends,
+    /// The verdict, once the flow is judged BitTorrent.
+    verdict: Option<FlowVerdict>,
+}
+
+/// Turns reports into verdicts.
+#[derive(Debug)]
+pub struct Judge {
+    policy: Policy,
+    hosts: Recent<u128, Host>,
+    flows: Recent<FlowId, Record>,
+    learned: Recent<(u128, Endpoint), ()>,
+}
+
+impl Judge {
+    /// A judge who has seen nothing.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            hosts: Recent::new(MAX_HOSTS, CONFIRMED),
+            flows: Recent::new(MAX_FLOWS, CONFIRMED),
+            learned: Recent::new(MAX_LEARNED, LEARNED),
+        }
+    }
+
+    /// Judges one report; verdicts are appended to `verdicts`.
+    pub fn hear(&mut self, report: &Report, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
+        match report {
+            Report::Learned(learned) => self.learn(learned),
+            Report::Sighting(sighting) => self.see(sighting, addresses, verdicts),
+        }
+    }
+
+    fn learn(&mut self, learned: &LearnedPeer) {
+        let ip = learned.endpoint.ip();
+        let usable = learned.endpoint.port != 0
+            && learned.endpoint.address != learned.told
+            && !(ip.is_multicast() || ip.is_loopback() || ip.is_unspecified());
+        if usable {
+            self.learned
+                .entry((learned.told, learned.endpoint), learned.at, || ());
+        }
+    }
+
+    fn see(&mut self, sighting: &Sighting, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
+        let Sighting {
+            at, flow, evidence, ..
+        } = *sighting;
+        self.remember_flow(sighting);
+        self.remember_hosts(sighting);
+        if !self.policy.classes.contains(&evidence.class) && evidence.class != Class::DhtMaintenance {
+            return;
+        }
+        self.judge_flow(flow, at, verdicts);
+        // This sighting may be what the hosts' other flows were waiting for.
+        for end in [flow.originator, flow.responder] {
+            let waiting = self
+                .hosts
+                .get(&end.address, at)
+                .map(|host| std::mem::take(&mut host.pending));
+            for other in waiting.unwrap_or_default() {
+                if !self.judge_flow(other, at, verdicts) {
+                    self.hosts.entry(end.address, at, Host::default).wait(other);
+                } else {
+                    self.ban(other, at, addresses, verdicts);
+                }
+            }
+        }
+        self.ban(flow, at, addresses, verdicts);
+    }
+
+    fn is_exempt_port(&self, flow: &FlowId) -> bool {
+        let ports = &self.policy.exempt_ports;
+        ports.contains(&flow.originator.port) || ports.contains(&flow.responder.port)
+    }
+
+    fn remember_flow(&mut self, sighting: &Sighting) {
+        let evidence = sighting.evidence;
+        let new = || Record {
+            best: *sighting,
+            strong: 0,
+            speakers: Ends::NONE,
+            proven: Ends::NONE,
+            subjects: Ends::BOTH,
+            verdict: None,
+        };
+        let record = self.flows.entry(sighting.flow, sighting.at, new);
+        let counts = |evidence: &Evidence| (evidence.confidence, evidence.class == Class::BitTorrent);
+        if counts(&evidence) > counts(&record.best.evidence) {
+            record.best = *sighting;
+        }
+        if evidence.confidence >= Confidence::Strong {
+            record.strong |= 1 << evidence.technique as u8;
+            record.speakers = record.speakers.union(Ends::only(evidence.speaker));
+        }
+        let one_sided =
+            self.policy.one_sided && sighting.flow.transport == btblocker_detectors::Transport::Tcp;
+        let assumed = if one_sided {
+            Ends::only(evidence.speaker)
+        } else {
+            Ends::NONE
+        };
+        record.proven = record.proven.union(sighting.proven).union(assumed);
+    }
+
+    fn remember_hosts(&mut self, sighting: &Sighting) {
+        let Sighting {
+            at, flow, evidence, ..
+        } = *sighting;
+        let Some(record) = self.flows.get(&flow, at).copied() else {
+            return;
+        };
+        let exempt_port = self.is_exempt_port(&flow);
+        for side in [Side::Originator, Side::Responder] {
+            let (own, remote) = (flow.end(side).address, flow.end(side.other()).address);
+            let spoke = evidence.speaker == side;
+            let proven = record.proven.contains(side);
+            if evidence.confidence < Confidence::Conclusive && exempt_port {
+                continue;
+            }
+            if evidence.confidence == Confidence::Conclusive && !(spoke && proven) {
+                continue;
+            }
+            let host = self.hosts.entry(own, at, Host::default);
+            match (evidence.confidence, evidence.technique) {
+                (Confidence::Conclusive, _) if evidence.class == Class::BitTorrent => {
+                    host.confirmed = Some(at)
+                }
+                (Confidence::Conclusive, _) => host.dht.insert(remote, at),
+                (Confidence::Strong, Technique::Mse | Technique::Entropy) if side == Side::Originator => {
+                    host.mse.insert(remote, at);
+                }
+                (Confidence::Strong, Technique::Mse | Technique::Entropy) => {
+                    host.mse_inbound.insert(remote, at)
+                }
+                (Confidence::Strong, Technique::Utp) if spoke => host.utp.insert(remote, at),
+                (Confidence::Strong, _) => {}
+                (Confidence::Weak, _) if spoke => host.weak.insert(remote, at),
+                (Confidence::Weak, _) => {}
+            }
+            if evidence.confidence < Confidence::Conclusive {
+                host.wait(flow);
+            }
+        }
+    }
+
+    /// Whether the flow is BitTorrent; says so the first time.
+    fn judge_flow(&mut self, flow: FlowId, at: Timestamp, verdicts: &mut Vec<Verdict>) -> bool {
+        let Some(record) = self.flows.get(&flow, at).copied() else {
+            return false;
+        };
+        if record.verdict.is_some() {
+            return true;
+        }
+        let Some((corroboration, subjects)) = self.corroboration(&record, at) else {
+            return false;
+        };
+        let Sighting {
+            interface,
+            evidence,
+            payload_len,
+            ..
+        } = record.best;
+        let verdict = FlowVerdict {
+            at,
+            interface,
+            flow,
+            evidence,
+            corroboration,
+            payload_len,
+        };
+        if let Some(record) = self.flows.get(&flow, at) {
+            record.verdict = Some(verdict);
+            record.subjects = subjects;
+        }
+        verdicts.push(Verdict::Flow(verdict));
+        true
+    }
+
+    /// What makes the flow's evidence count, if anything does, and the ends to which that points.
+    fn corroboration(&mut self, record: &Record, at: Timestamp) -> Option<(Corroboration, Ends)> {
+        let Sighting { flow, evidence, .. } = record.best;
+        let sensitivity = self.policy.sensitivity;
+        if evidence.confidence == Confidence::Conclusive {
+            return Some((Corroboration::None, Ends::BOTH));
+        }
+        if sensitivity == Sensitivity::Strict {
+            return None;
+        }
+        if record.strong.count_ones() >= 2 {
+            return Some((Corroboration::TwoTechniques, Ends::BOTH));
+        }
+        if self.is_exempt_port(&flow) {
+            return None;
+        }
+        for side in [Side::Originator, Side::Responder] {
+            let (own, remote) = (flow.end(side).address, flow.end(side.other()));
+            if self.learned.get(&(own, remote), at).is_some() {
+                return Some((Corroboration::LearnedPeer, Ends::only(side)));
+            }
+            let Some(host) = self.hosts.get(&own, at) else {
+                continue;
+            };
+            let corroboration = match evidence.confidence {
+                Confidence::Strong => strong_with_history(host, evidence.technique, side, at),
+                _ => {
+                    let remotes = host.weak.count(at, WINDOW);
+                    (sensitivity == Sensitivity::Aggressive && remotes >= 8)
+                        .then_some(Corroboration::FanOut(remotes))
+                }
+            };
+            if let Some(corroboration) = corroboration {
+                return Some((corroboration, Ends::only(side)));
+            }
+        }
+        None
+    }
+
+    /// Bans whom the policy names, for a flow that is judged.
+    fn ban(&mut self, flow: FlowId, at: Timestamp, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
+        let Some(record) = self.flows.get(&flow, at).copied() else {
+            return;
+        };
+        let Some(because) = record.verdict else { return };
+        // Conclusive bytes count against the end that sent them; agreement about a whole conversation
+        // against the ends to which it points.
+        let answerable = match because.corroboration {
+            Corroboration::None => record.speakers,
+            _ => record.subjects,
+        };
+        let takes_part = |side: Side| record.proven.contains(side) && answerable.contains(side);
+        for &side in self.targets(&flow, addresses) {
+            let address = flow.end(side).ip();
+            if takes_part(side) && addresses.may_be_banned(address) && self.class_counts(&record, side, at) {
+                verdicts.push(Verdict::Ban(BanVerdict {
+                    address,
+                    because: FlowVerdict { at, ..because },
+                }));
+            }
+        }
+    }
+
+    /// Maintenance of a DHT routing table counts once it was seen with two remotes, or beside BitTorrent.
+    fn class_counts(&mut self, record: &Record, side: Side, at: Timestamp) -> bool {
+        let class = record.best.evidence.class;
+        if !self.policy.classes.contains(&class) {
+            return false;
+        }
+        if class != Class::DhtMaintenance {
+            return true;
+        }
+        let host = self.hosts.get(&record.best.flow.end(side).address, at);
+        host.is_some_and(|host| host.dht.count(at, CONFIRMED) >= 2 || host.confirmed.is_some())
+    }
+
+    /// The ends that the policy allows to be banned; who of them takes part is decided elsewhere.
+    fn targets(&self, flow: &FlowId, addresses: &dyn Addresses) -> &'static [Side] {
+        const BOTH: &[Side] = &[Side::Originator, Side::Responder];
+        let bannable_local = |side: Side| {
+            let address = flow.end(side).ip();
+            addresses.is_local(address) && addresses.may_be_banned(address)
+        };
+        match self.policy.target {
+            BanTarget::Client => &[Side::Originator],
+            BanTarget::Remote => &[Side::Responder],
+            BanTarget::Source | BanTarget::Both => BOTH,
+            BanTarget::Auto => match (bannable_local(Side::Originator), bannable_local(Side::Responder)) {
+                (true, false) => &[Side::Originator],
+                (false, true) => &[Side::Responder],
+                _ => BOTH,
+            },
+        }
+    }
+}
+
+/// What makes strong evidence count on a flow of this host, seen at `side` of the flow.
+fn strong_with_history(
+    host: &Host,
+    technique: Technique,
+    side: Side,
+    at: Timestamp,
+) -> Option<Corroboration> {
+    if host.confirmed.is_some_and(|seen| at.since(seen) <= CONFIRMED) {
+        return Some(Corroboration::SameHost);
+    }
+    let (remotes, enough) = match (technique, side) {
+        (Technique::Mse | Technique::Entropy, Side::Originator) => {
+            let remotes = host.mse.count(at, WINDOW);
+            (remotes, remotes >= 3 || host.mse.networks(at, WINDOW) >= 2)
+        }
+        (Technique::Mse | Technique::Entropy, Side::Responder) => {
+            let remotes = host.mse_inbound.count(at, WINDOW);
+            (remotes, remotes >= 5)
+        }
+        (Technique::Utp, _) => {
+            let remotes = host.utp.count(at, MINUTE);
+            (remotes, remotes >= 5)
+        }
+        _ => (0, false),
+    };
+    enough.then_some(Corroboration::FanOut(remotes))
+}

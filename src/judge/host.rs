@@ -1,0 +1,145 @@
+//! What is remembered of one host.
+
+use btblocker_detectors::Timestamp;
+
+use super::report::FlowId;
+
+/// Up to `N` distinct remote addresses with the time of their last mention; the oldest gives way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remotes<const N: usize> {
+    slots: [Option<(u128, Timestamp)>; N],
+}
+
+impl<const N: usize> Default for Remotes<N> {
+    fn default() -> Self {
+        Self { slots: [None; N] }
+    }
+}
+
+impl<const N: usize> Remotes<N> {
+    pub(super) fn insert(&mut self, remote: u128, at: Timestamp) {
+        let same = self
+            .slots
+            .iter()
+            .position(|slot| slot.is_some_and(|(known, _)| known == remote));
+        let oldest = || {
+            let age =
+                |&(_, slot): &(usize, &Option<(u128, Timestamp)>)| slot.map_or(Timestamp(0), |(_, at)| at);
+            self.slots
+                .iter()
+                .enumerate()
+                .min_by_key(age)
+                .map(|(index, _)| index)
+        };
+        if let Some(slot) = same.or_else(oldest).and_then(|index| self.slots.get_mut(index)) {
+            *slot = Some((remote, at));
+        }
+    }
+
+    fn within(&self, at: Timestamp, micros: u64) -> impl Iterator<Item = u128> + Clone {
+        self.slots
+            .iter()
+            .flatten()
+            .filter(move |(_, seen)| at.since(*seen) <= micros)
+            .map(|(remote, _)| *remote)
+    }
+
+    /// Distinct addresses seen within the last `micros`.
+    pub(super) fn count(&self, at: Timestamp, micros: u64) -> usize {
+        self.within(at, micros).count()
+    }
+
+    /// Distinct networks (IPv4 /16, IPv6 /32: allocations to one operator are rarely wider) seen within
+    /// the last `micros`.
+    pub(super) fn networks(&self, at: Timestamp, micros: u64) -> usize {
+        let network = |address: u128| {
+            if address >> 32 == 0xffff {
+                address >> 16
+            } else {
+                address >> 96
+            }
+        };
+        let all = self.within(at, micros).map(network);
+        all.clone()
+            .enumerate()
+            .filter(|(index, one)| !all.clone().take(*index).any(|before| before == *one))
+            .count()
+    }
+}
+
+/// Flows that wait for corroboration, at most this many per host; the oldest gives way.
+pub(super) const MAX_PENDING: usize = 32;
+
+/// What is remembered of one host.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    /// Last conclusive evidence of class BitTorrent that the host sent while proven to take part.
+    pub confirmed: Option<Timestamp>,
+    /// Remotes of flows that look like message stream encryption, which this host opened.
+    pub mse: Remotes<8>,
+    /// The same for flows that others opened to it.
+    pub mse_inbound: Remotes<8>,
+    /// Remotes to which this host sent uTP connection attempts or spoke uTP.
+    pub utp: Remotes<8>,
+    /// Remotes with which DHT maintenance was proven.
+    pub dht: Remotes<4>,
+    /// Remotes of weak evidence.
+    pub weak: Remotes<12>,
+    /// Flows with strong evidence that wait for corroboration, oldest first.
+    pub pending: Vec<FlowId>,
+}
+
+impl Host {
+    pub(super) fn wait(&mut self, flow: FlowId) {
+        if !self.pending.contains(&flow) {
+            if self.pending.len() == MAX_PENDING {
+                self.pending.remove(0);
+            }
+            self.pending.push(flow);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use btblocker_detectors::Endpoint;
+
+    use super::*;
+
+    fn address(text: &str) -> u128 {
+        Endpoint::new(text.parse::<IpAddr>().unwrap(), 0).address
+    }
+
+    #[test]
+    fn remotes_count_distinct_addresses_and_networks_within_the_window() {
+        let mut remotes = Remotes::<4>::default();
+        for (remote, at) in [
+            ("192.0.2.1", 10),
+            ("192.0.2.1", 20),
+            ("192.0.9.9", 30),
+            ("2001:db8::1", 40),
+        ] {
+            remotes.insert(address(remote), Timestamp(at));
+        }
+        assert_eq!(
+            (
+                remotes.count(Timestamp(40), 100),
+                remotes.networks(Timestamp(40), 100)
+            ),
+            (3, 2)
+        );
+        assert_eq!(remotes.count(Timestamp(40), 15), 2);
+        for last in 1..=9 {
+            remotes.insert(address(&format!("198.51.100.{last}")), Timestamp(50 + last));
+        }
+        assert_eq!(
+            (
+                remotes.count(Timestamp(60), 100),
+                remotes.networks(Timestamp(60), 100)
+            ),
+            (4, 1)
+        );
+    }
+}

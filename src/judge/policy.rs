@@ -1,0 +1,97 @@
+//! What the operator decided: what counts, and who is banned for it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use btblocker_detectors::{Class, Sensitivity};
+
+/// Which end of a BitTorrent flow is banned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BanTarget {
+    /// The end inside the local networks when exactly one end is, and it may be banned; otherwise the
+    /// end that spoke.
+    #[default]
+    Auto,
+    /// The end that sent the packet which was recognised.
+    Source,
+    /// The end that opened the flow.
+    Client,
+    /// The end that did not open the flow.
+    Remote,
+    /// Both ends.
+    Both,
+}
+
+impl BanTarget {
+    /// Every target with its name.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Auto, "auto"),
+        (Self::Source, "source"),
+        (Self::Client, "client"),
+        (Self::Remote, "remote"),
+        (Self::Both, "both"),
+    ];
+}
+
+impl fmt::Display for BanTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            Self::ALL
+                .iter()
+                .find(|(target, _)| target == self)
+                .map_or("auto", |(_, name)| name),
+        )
+    }
+}
+
+impl FromStr for BanTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(_, name)| *name == text);
+        found.map(|(target, _)| *target).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|(_, name)| *name).collect();
+            format!(
+                "unknown ban target {text:?}, one of {} is needed",
+                names.join(", ")
+            )
+        })
+    }
+}
+
+/// What the judge decides by.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Which end is banned.
+    pub target: BanTarget,
+    /// Classes of traffic that lead to a ban.
+    pub classes: Vec<Class>,
+    /// Ports on which only conclusive evidence counts.
+    pub exempt_ports: Vec<u16>,
+    /// How much certainty is demanded before strong and weak evidence add up to a ban.
+    pub sensitivity: Sensitivity,
+    /// The capture sees only one direction of the traffic: conclusive TCP evidence counts without proof
+    /// that the other side answered. UDP evidence stays unproven.
+    pub one_sided: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            target: BanTarget::Auto,
+            classes: vec![Class::BitTorrent, Class::DhtMaintenance],
+            exempt_ports: vec![22, 53, 80, 443, 853, 5222, 5269],
+            sensitivity: Sensitivity::Balanced,
+            one_sided: false,
+        }
+    }
+}
+
+/// What the judge must know of addresses to choose whom to ban.
+pub trait Addresses {
+    /// Whether the address belongs to the networks that the operator answers for.
+    fn is_local(&self, address: IpAddr) -> bool;
+    /// Whether the address may be banned at all.
+    fn may_be_banned(&self, address: IpAddr) -> bool;
+}

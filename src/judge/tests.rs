@@ -1,0 +1,494 @@
+//! Stories told to the judge, and what must come of them.
+
+use std::net::IpAddr;
+
+use btblocker_detectors::{
+    Class, Confidence, Endpoint, Ends, Evidence, LearnedFrom, Sensitivity, Side, Technique, Timestamp,
+    Transport,
+};
+
+use super::*;
+
+use Confidence::{Conclusive, Strong, Weak};
+use Side::{Originator, Responder};
+
+const CLIENT: &str = "10.8.0.7";
+const PEER: &str = "198.51.100.20";
+const SECOND: u64 = 1_000_000;
+
+struct Net;
+
+impl Addresses for Net {
+    fn is_local(&self, address: IpAddr) -> bool {
+        address.to_string().starts_with("10.8.0.")
+    }
+    fn may_be_banned(&self, address: IpAddr) -> bool {
+        address.to_string() != "10.8.0.1"
+    }
+}
+
+fn endpoint(address: &str, port: u16) -> Endpoint {
+    Endpoint::new(address.parse().unwrap(), port)
+}
+
+fn sighting(from: &str, to: &str, evidence: Evidence, proven: Ends) -> Sighting {
+    let flow = FlowId {
+        transport: Transport::Tcp,
+        originator: endpoint(from, 40_000),
+        responder: endpoint(to, 51_413),
+    };
+    Sighting {
+        at: Timestamp(SECOND),
+        interface: 0,
+        flow,
+        evidence,
+        proven,
+        payload_len: 68,
+    }
+}
+
+fn evidence(technique: Technique, confidence: Confidence, speaker: Side) -> Evidence {
+    Evidence::new(technique, "rule", confidence, speaker)
+}
+
+struct Court {
+    judge: Judge,
+    flows: usize,
+    bans: Vec<String>,
+    last: Option<Corroboration>,
+}
+
+impl Court {
+    fn new(policy: Policy) -> Self {
+        Self {
+            judge: Judge::new(policy),
+            flows: 0,
+            bans: Vec::new(),
+            last: None,
+        }
+    }
+
+    fn hear(&mut self, report: Report) -> &mut Self {
+        let mut verdicts = Vec::new();
+        self.judge.hear(&report, &Net, &mut verdicts);
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Flow(flow) => {
+                    self.flows += 1;
+                    self.last = Some(flow.corroboration);
+                }
+                Verdict::Ban(ban) => {
+                    let address = ban.address.to_string();
+                    if !self.bans.contains(&address) {
+                        self.bans.push(address);
+                    }
+                }
+            }
+        }
+        self
+    }
+
+    fn see(&mut self, sighting: Sighting) -> &mut Self {
+        self.hear(Report::Sighting(sighting))
+    }
+}
+
+/// One sighting, judged alone.
+fn check(name: &str, policy: Policy, sighting: Sighting, flows: usize, bans: &[&str]) {
+    let mut court = Court::new(policy);
+    court.see(sighting);
+    assert_eq!(
+        (court.flows, court.bans.as_slice()),
+        (flows, bans.map_to_strings().as_slice()),
+        "{name}"
+    );
+}
+
+trait Strings {
+    fn map_to_strings(&self) -> Vec<String>;
+}
+
+impl Strings for [&str] {
+    fn map_to_strings(&self) -> Vec<String> {
+        self.iter().map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+fn one_sighting_bans_only_a_proven_speaker() {
+    let handshake = |speaker| evidence(Technique::Handshake, Conclusive, speaker);
+    let policy = Policy::default;
+    check(
+        "forged",
+        policy(),
+        sighting(CLIENT, PEER, handshake(Originator), Ends::NONE),
+        1,
+        &[],
+    );
+    check(
+        "other end proven",
+        policy(),
+        sighting(CLIENT, PEER, handshake(Originator), Ends::only(Responder)),
+        1,
+        &[],
+    );
+    check(
+        "proven",
+        policy(),
+        sighting(CLIENT, PEER, handshake(Originator), Ends::BOTH),
+        1,
+        &[CLIENT],
+    );
+    check(
+        "the remote spoke, not the local end",
+        policy(),
+        sighting(CLIENT, PEER, handshake(Responder), Ends::BOTH),
+        1,
+        &[],
+    );
+    check(
+        "incoming, local end silent",
+        policy(),
+        sighting(PEER, CLIENT, handshake(Originator), Ends::BOTH),
+        1,
+        &[],
+    );
+    check(
+        "no local end",
+        policy(),
+        sighting("203.0.113.9", PEER, handshake(Responder), Ends::BOTH),
+        1,
+        &[PEER],
+    );
+    check(
+        "own address is exempt",
+        policy(),
+        sighting("10.8.0.1", PEER, handshake(Originator), Ends::BOTH),
+        1,
+        &[],
+    );
+    check(
+        "strong",
+        policy(),
+        sighting(
+            CLIENT,
+            PEER,
+            evidence(Technique::Mse, Strong, Originator),
+            Ends::BOTH,
+        ),
+        0,
+        &[],
+    );
+    check(
+        "weak",
+        policy(),
+        sighting(
+            CLIENT,
+            PEER,
+            evidence(Technique::Http, Weak, Originator),
+            Ends::BOTH,
+        ),
+        0,
+        &[],
+    );
+}
+
+#[test]
+fn the_operator_says_which_end_is_banned() {
+    for (target, bans) in [
+        (BanTarget::Auto, &[CLIENT][..]),
+        (BanTarget::Source, &[CLIENT, PEER]),
+        (BanTarget::Client, &[CLIENT]),
+        (BanTarget::Remote, &[PEER]),
+        (BanTarget::Both, &[CLIENT, PEER]),
+    ] {
+        let mut court = Court::new(Policy {
+            target,
+            ..Policy::default()
+        });
+        court.see(sighting(
+            CLIENT,
+            PEER,
+            evidence(Technique::Handshake, Conclusive, Originator),
+            Ends::BOTH,
+        ));
+        court.see(sighting(
+            CLIENT,
+            PEER,
+            evidence(Technique::Handshake, Conclusive, Responder),
+            Ends::BOTH,
+        ));
+        court.bans.sort();
+        assert_eq!(court.bans, bans.map_to_strings(), "{target}");
+        assert_eq!(court.flows, 1);
+    }
+}
+
+#[test]
+fn one_sided_captures_count_tcp_without_an_answer_when_so_configured() {
+    let seen = sighting(
+        CLIENT,
+        PEER,
+        evidence(Technique::Handshake, Conclusive, Originator),
+        Ends::NONE,
+    );
+    check(
+        "one-sided",
+        Policy {
+            one_sided: true,
+            ..Policy::default()
+        },
+        seen,
+        1,
+        &[CLIENT],
+    );
+    let mut udp = seen;
+    udp.flow.transport = Transport::Udp;
+    check(
+        "never for UDP",
+        Policy {
+            one_sided: true,
+            ..Policy::default()
+        },
+        udp,
+        1,
+        &[],
+    );
+}
+
+#[test]
+fn two_techniques_on_one_flow_agree() {
+    let mut court = Court::new(Policy::default());
+    court.see(sighting(
+        CLIENT,
+        PEER,
+        evidence(Technique::Mse, Strong, Originator),
+        Ends::BOTH,
+    ));
+    court.see(sighting(
+        CLIENT,
+        PEER,
+        evidence(Technique::Mse, Strong, Originator),
+        Ends::BOTH,
+    ));
+    assert_eq!(court.flows, 0);
+    court.see(sighting(
+        CLIENT,
+        PEER,
+        evidence(Technique::Entropy, Strong, Originator),
+        Ends::BOTH,
+    ));
+    assert_eq!(
+        (court.flows, court.bans.as_slice()),
+        (1, &[CLIENT.to_owned()][..])
+    );
+    assert_eq!(court.last, Some(Corroboration::TwoTechniques));
+}
+
+#[test]
+fn encrypted_flows_count_from_the_third_remote_or_the_second_network() {
+    let mse = |remote: &str| {
+        sighting(
+            CLIENT,
+            remote,
+            evidence(Technique::Mse, Strong, Originator),
+            Ends::BOTH,
+        )
+    };
+    let mut near = Court::new(Policy::default());
+    near.see(mse("198.51.100.1")).see(mse("198.51.100.2"));
+    assert_eq!(near.flows, 0);
+    near.see(mse("198.51.100.3"));
+    assert_eq!(
+        (near.flows, near.bans.len(), near.last),
+        (3, 1, Some(Corroboration::FanOut(3)))
+    );
+    let mut far = Court::new(Policy::default());
+    far.see(mse("198.51.100.1")).see(mse("203.0.113.1"));
+    assert_eq!((far.flows, far.bans.as_slice()), (2, &[CLIENT.to_owned()][..]));
+    let mut strict = Court::new(Policy {
+        sensitivity: Sensitivity::Strict,
+        ..Policy::default()
+    });
+    strict
+        .see(mse("198.51.100.1"))
+        .see(mse("203.0.113.1"))
+        .see(mse("192.0.2.1"));
+    assert_eq!(strict.flows, 0);
+}
+
+#[test]
+fn many_clients_of_one_server_are_no_swarm() {
+    let mut court = Court::new(Policy::default());
+    for client in 2..=60 {
+        let from = format!("10.8.0.{client}");
+        court.see(sighting(
+            &from,
+            PEER,
+            evidence(Technique::Mse, Strong, Originator),
+            Ends::BOTH,
+        ));
+    }
+    assert!(
+        court.bans.iter().all(|banned| !banned.starts_with("10.8.0.")),
+        "{:?}",
+        court.bans
+    );
+}
+
+#[test]
+fn a_learned_endpoint_corroborates_but_never_accuses() {
+    let learned = LearnedPeer {
+        at: Timestamp(SECOND),
+        told: endpoint(CLIENT, 0).address,
+        endpoint: endpoint(PEER, 51_413),
+        from: LearnedFrom::Tracker,
+    };
+    let mut court = Court::new(Policy::default());
+    court.hear(Report::Learned(learned));
+    assert_eq!((court.flows, court.bans.len()), (0, 0));
+    court.see(sighting(
+        CLIENT,
+        PEER,
+        evidence(Technique::Mse, Strong, Originator),
+        Ends::BOTH,
+    ));
+    assert_eq!(
+        (court.last, court.bans.as_slice()),
+        (Some(Corroboration::LearnedPeer), &[CLIENT.to_owned()][..])
+    );
+    let mut other = Court::new(Policy::default());
+    other.hear(Report::Learned(learned));
+    other.see(sighting(
+        "10.8.0.9",
+        PEER,
+        evidence(Technique::Mse, Strong, Originator),
+        Ends::BOTH,
+    ));
+    assert_eq!(other.flows, 0, "what one host was told says nothing of another");
+}
+
+#[test]
+fn only_the_suspect_end_of_a_corroborated_flow_is_banned() {
+    let mut court = Court::new(Policy {
+        target: BanTarget::Both,
+        ..Policy::default()
+    });
+    court.see(sighting(
+        CLIENT,
+        PEER,
+        evidence(Technique::Handshake, Conclusive, Originator),
+        Ends::BOTH,
+    ));
+    court.see(sighting(
+        CLIENT,
+        "203.0.113.80",
+        evidence(Technique::Mse, Strong, Originator),
+        Ends::BOTH,
+    ));
+    assert_eq!(
+        (court.flows, court.bans.as_slice()),
+        (2, &[CLIENT.to_owned()][..])
+    );
+}
+
+#[test]
+fn exempt_ports_suppress_evidence_below_conclusive() {
+    let on_port = |evidence, port| {
+        let mut seen = sighting(CLIENT, PEER, evidence, Ends::BOTH);
+        seen.flow.responder.port = port;
+        seen
+    };
+    let conclusive = evidence(Technique::Handshake, Conclusive, Originator);
+    check(
+        "conclusive on 443",
+        Policy::default(),
+        on_port(conclusive, 443),
+        1,
+        &[CLIENT],
+    );
+    let mut court = Court::new(Policy::default());
+    for remote in ["198.51.100.1", "203.0.113.1", "192.0.2.1", "192.0.2.2"] {
+        let mut seen = on_port(evidence(Technique::Mse, Strong, Originator), 443);
+        seen.flow.responder = endpoint(remote, 443);
+        court.see(seen);
+    }
+    assert_eq!(court.flows, 0);
+    court.see(on_port(evidence(Technique::Mse, Strong, Originator), 443));
+    court.see(on_port(evidence(Technique::Entropy, Strong, Originator), 443));
+    assert_eq!(
+        court.flows, 1,
+        "two techniques that agree are conclusive together"
+    );
+}
+
+#[test]
+fn dht_maintenance_counts_with_a_second_remote() {
+    let ping = |remote: &str| {
+        let ping = evidence(Technique::Dht, Conclusive, Originator).of_class(Class::DhtMaintenance);
+        sighting(CLIENT, remote, ping, Ends::BOTH)
+    };
+    let mut court = Court::new(Policy::default());
+    court.see(ping("198.51.100.1"));
+    assert_eq!((court.flows, court.bans.len()), (1, 0));
+    court.see(ping("198.51.100.2"));
+    assert_eq!(court.bans, [CLIENT]);
+    let mut off = Court::new(Policy {
+        classes: vec![Class::BitTorrent],
+        ..Policy::default()
+    });
+    off.see(ping("198.51.100.1")).see(ping("198.51.100.2"));
+    assert_eq!((off.flows, off.bans.len()), (2, 0));
+}
+
+#[test]
+fn other_classes_count_only_when_named() {
+    let swarm = evidence(Technique::Handshake, Conclusive, Originator).of_class(Class::DeliveryOptimization);
+    check(
+        "off",
+        Policy::default(),
+        sighting(CLIENT, PEER, swarm, Ends::BOTH),
+        0,
+        &[],
+    );
+    let policy = Policy {
+        classes: vec![Class::DeliveryOptimization],
+        ..Policy::default()
+    };
+    check(
+        "on",
+        policy,
+        sighting(CLIENT, PEER, swarm, Ends::BOTH),
+        1,
+        &[CLIENT],
+    );
+}
+
+#[test]
+fn proof_may_come_after_the_evidence() {
+    let mut court = Court::new(Policy::default());
+    let handshake = evidence(Technique::Handshake, Conclusive, Originator);
+    court.see(sighting(CLIENT, PEER, handshake, Ends::NONE));
+    assert_eq!((court.flows, court.bans.len()), (1, 0));
+    court.see(sighting(CLIENT, PEER, handshake, Ends::BOTH));
+    assert_eq!(
+        (court.flows, court.bans.as_slice()),
+        (1, &[CLIENT.to_owned()][..])
+    );
+}
+
+#[test]
+fn scans_with_utp_are_flagged_but_an_unproven_host_is_not_banned() {
+    let mut court = Court::new(Policy::default());
+    for last in 1..=6 {
+        let mut seen = sighting(
+            CLIENT,
+            &format!("198.51.100.{last}"),
+            evidence(Technique::Utp, Strong, Originator),
+            Ends::NONE,
+        );
+        seen.flow.transport = Transport::Udp;
+        court.see(seen);
+    }
+    assert_eq!((court.flows, court.bans.len()), (6, 0));
+}

@@ -1,0 +1,107 @@
+//! What the judge says.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use btblocker_detectors::{Evidence, Timestamp};
+
+use super::report::FlowId;
+
+/// What made evidence that proves nothing by itself count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corroboration {
+    /// Nothing was needed: the evidence is conclusive.
+    None,
+    /// A second technique recognised the same flow.
+    TwoTechniques,
+    /// The host spoke BitTorrent for certain on another flow.
+    SameHost,
+    /// The host's own plaintext traffic had named the remote endpoint as a peer.
+    LearnedPeer,
+    /// The host has alike flows to this many remote hosts.
+    FanOut(usize),
+}
+
+impl Corroboration {
+    /// Name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::TwoTechniques => "two-techniques",
+            Self::SameHost => "same-host",
+            Self::LearnedPeer => "learned-peer",
+            Self::FanOut(_) => "fan-out",
+        }
+    }
+}
+
+impl fmt::Display for Corroboration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("conclusive by itself"),
+            Self::TwoTechniques => f.write_str("two techniques agree on the flow"),
+            Self::SameHost => f.write_str("the host speaks BitTorrent on another flow"),
+            Self::LearnedPeer => f.write_str("the remote end was named as a peer in the host's own traffic"),
+            Self::FanOut(remotes) => write!(f, "alike flows to {remotes} remote hosts"),
+        }
+    }
+}
+
+/// A flow is BitTorrent.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowVerdict {
+    /// Packet time.
+    pub at: Timestamp,
+    /// Index of the interface or file.
+    pub interface: u16,
+    /// The flow.
+    pub flow: FlowId,
+    /// The evidence that decided.
+    pub evidence: Evidence,
+    /// What made it count.
+    pub corroboration: Corroboration,
+    /// Payload length of the packet, in bytes.
+    pub payload_len: u32,
+}
+
+/// A host is to be banned for a flow.
+#[derive(Clone, Copy, Debug)]
+pub struct BanVerdict {
+    /// The host.
+    pub address: IpAddr,
+    /// Why.
+    pub because: FlowVerdict,
+}
+
+impl BanVerdict {
+    /// The reason in words.
+    pub fn reason(&self) -> String {
+        let FlowVerdict {
+            evidence,
+            corroboration,
+            flow,
+            ..
+        } = &self.because;
+        format!(
+            "{} {} ({}), {} flow {}:{} > {}:{}; {}",
+            evidence.technique.name(),
+            evidence.rule,
+            evidence.confidence.name(),
+            flow.transport.name(),
+            flow.originator.ip(),
+            flow.originator.port,
+            flow.responder.ip(),
+            flow.responder.port,
+            corroboration
+        )
+    }
+}
+
+/// One decision of the judge.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict {
+    /// A flow is judged BitTorrent, once per flow.
+    Flow(FlowVerdict),
+    /// A host is to be banned; repeated while evidence continues.
+    Ban(BanVerdict),
+}
