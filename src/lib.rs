@@ -3,9 +3,9 @@
 pub mod backend;
 pub mod ban;
 pub mod capture;
-pub mod flow;
 pub mod cli;
 pub mod config;
+pub mod flow;
 pub mod judge;
 pub mod metrics;
 pub mod network;

@@ -1,8 +1,8 @@
 //! Batches in, reports and counters out.
 
 use super::packets::{
-    A, ACK, B, FIN, SYN, at, batch, endpoint, ethernet, extended_handshake, get_peers, handshake, peers, tcp, udp,
-    udp_fragments,
+    A, ACK, B, FIN, SYN, at, batch, endpoint, ethernet, extended_handshake, get_peers, handshake, peers, tcp,
+    udp, udp_fragments,
 };
 use super::{Inspection, Published, Settings};
 use crate::capture::{FrameBatch, LinkType};
@@ -256,7 +256,10 @@ fn a_source_that_cannot_be_there_makes_no_flow() {
         addresses: vec![(Ipv4Addr::from(address).into(), prefix(address))],
     };
     let network = Network {
-        interfaces: vec![interface(1, "lan0", [10, 0, 0, 254]), interface(2, "wan0", [198, 51, 100, 1])],
+        interfaces: vec![
+            interface(1, "lan0", [10, 0, 0, 254]),
+            interface(2, "wan0", [198, 51, 100, 1]),
+        ],
         ..Network::default()
     };
     let published = Published::new(Ingress::default());
@@ -268,10 +271,18 @@ fn a_source_that_cannot_be_there_makes_no_flow() {
         assert!(batch.push(at(0), LinkType::Ethernet, interface, frame.len() as u32, &frame));
         let mut reports = 0;
         inspection.batch(&batch, &mut |_| reports += 1);
-        (reports > 0, inspection.counters().martian, inspection.counters().flows_created)
+        (
+            reports > 0,
+            inspection.counters().martian,
+            inspection.counters().flows_created,
+        )
     };
     published.publish(Ingress::new(&network, &["lan0", "wan0"]));
-    assert_eq!(on(1), (false, 1, 0), "a new picture counts from the next batch on");
+    assert_eq!(
+        on(1),
+        (false, 1, 0),
+        "a new picture counts from the next batch on"
+    );
     assert_eq!(on(0), (true, 1, 1));
 }
 
@@ -283,7 +294,9 @@ fn a_silent_flow_gives_its_buffers_back() {
         let mut inspection = Inspection::new(&settings, Published::new(Ingress::default()).reader());
         let other = ([10, 0, 0, 2], 50_002);
         run(&mut inspection, &[(0, tcp(A, B, 1, 1, ACK, b"x"))]);
-        run(&mut inspection, &[(silence, udp(other, B, b"x"))]);
+        for _ in 0..10 {
+            run(&mut inspection, &[(silence, udp(other, B, b"x"))]);
+        }
         run(&mut inspection, &[(silence, tcp(other, B, 1, 1, ACK, b"x"))]);
         assert_eq!(inspection.counters().buffers_missing, missing);
     }
@@ -299,7 +312,11 @@ fn a_long_flow_gives_its_evidence_anew_among_other_payload() {
         for number in 0..segments {
             let sequence = 169 + (millis as u32) * 100 + number * 17;
             let request = b"\0\0\0\x0d\x06\0\0\0\x11\0\x02\x40\0\0\0\x40\0";
-            let payload = if with_request && number == 20 { *request } else { [0xa5; 17] };
+            let payload = if with_request && number == 20 {
+                *request
+            } else {
+                [0xa5; 17]
+            };
             frames.push((millis, tcp(A, B, sequence, 501, ACK, &payload)));
         }
         frames
@@ -307,6 +324,9 @@ fn a_long_flow_gives_its_evidence_anew_among_other_payload() {
     frames.extend(noise(4, 6000, false));
     assert!(!run(&mut inspection, &frames).is_empty());
     for millis in [31_000, 62_000] {
-        assert!(!run(&mut inspection, &noise(millis, 100, true)).is_empty(), "at {millis}");
+        assert!(
+            !run(&mut inspection, &noise(millis, 100, true)).is_empty(),
+            "at {millis}"
+        );
     }
 }
