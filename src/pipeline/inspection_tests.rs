@@ -307,7 +307,7 @@ fn a_long_flow_gives_its_evidence_anew_among_other_payload() {
     let mut inspection = inspection();
     let mut frames = opening();
     frames.push((3, tcp(A, B, 101, 501, ACK, &handshake(1))));
-    let mut noise = |millis: u64, segments: u32, with_request: bool| {
+    let noise = |millis: u64, segments: u32, with_request: bool| {
         let mut frames = Vec::new();
         for number in 0..segments {
             let sequence = 169 + (millis as u32) * 100 + number * 17;
