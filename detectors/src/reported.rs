@@ -129,6 +129,7 @@ fn is_peer_address(endpoint: Endpoint) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Ends;
 
     #[test]
     fn evidence_passes_once_and_again_for_new_proof() {

@@ -1,7 +1,8 @@
 //! The byte signatures of the crate `btblocker-signatures`, as evidence.
 //!
 //! Promise: a signature counts only at the place in a message that its entry names. Asked last, for what no
-//! technique recognised. Confidence is the entry's. Proves nobody.
+//! technique recognised. Confidence is the entry's. Proves nobody. Entries of classes that this crate has no
+//! word for (other swarms) give no evidence.
 
 use btblocker_signatures::{self as signatures, Anchor, Transport};
 
@@ -35,14 +36,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_names_a_class() {
-        for signature in signatures::SIGNATURES {
-            assert!(
-                class(signature.class).is_some(),
-                "{}: {}",
-                signature.id,
-                signature.class
-            );
+    fn every_entry_names_a_class_or_another_swarm() {
+        for signature in &signatures::SIGNATURES {
+            let known = class(signature.class).is_some() || signature.class == "other-swarm";
+            assert!(known, "{}: {}", signature.id, signature.class);
         }
     }
 }

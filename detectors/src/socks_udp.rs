@@ -33,7 +33,7 @@ pub(crate) fn header(bytes: &[u8]) -> Option<(Option<Endpoint>, usize)> {
         [0, 0, 0, 4, rest @ ..] => {
             let (address, rest) = rest.split_first_chunk::<16>()?;
             (
-                Some(IpAddr::V6(Ipv6Addr::from_octets(*address))),
+                Some(IpAddr::V6(Ipv6Addr::from(*address))),
                 rest.first_chunk()?,
                 22,
             )

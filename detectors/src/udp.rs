@@ -4,17 +4,18 @@
 //! with the stream inside; the Vuze DHT; and, when all of them saw nothing, the same once more behind the
 //! header of a SOCKS5 relay, where only conclusive structure counts.
 //!
-//! | budget         | datagrams | then                                                              |
-//! |----------------|-----------|-------------------------------------------------------------------|
-//! | nothing found  | 24        | [`Progress::Done`]; what is still shown is looked at for DHT and tracker only |
-//! | uTP suspected  | 256       | the same: relations need packets of both sides                    |
-//! | only strong    | 256       | the same                                                          |
-//! | conclusive     | no limit  | [`Progress::Packets`]; after 64 without news nothing is looked at until [`UdpInspector::rearm`] |
+//! | found so far  | datagrams            | then                                                     |
+//! |---------------|----------------------|----------------------------------------------------------|
+//! | nothing       | 24                   | [`Progress::Done`]; what is still shown is looked at for DHT and tracker only |
+//! | uTP suspected | 256                  | the same: relations need packets of both sides           |
+//! | strong        | 256 without news     | [`Progress::Packets`], but rests until [`UdpInspector::rearm`] |
+//! | conclusive    | 64 without news      | the same                                                 |
 //!
 //! A socket that begins as something else (name look-ups, STUN) usually has its own flow for that, because
 //! a flow has one remote end; 24 datagrams are the first seconds of any exchange.
 
 use btblocker_signatures::{Anchor, Transport};
+use memchr::memmem;
 
 use crate::extension::{self, Announced};
 use crate::reported::{Reported, Sink};
@@ -27,12 +28,14 @@ use crate::{
 
 /// Datagrams with payload after which a flow without findings is done.
 const BUDGET: u16 = 24;
-/// The same for a flow with strong evidence, or that may be uTP.
+/// The same for a flow that may be uTP.
 const SUSPECT_BUDGET: u16 = 256;
 /// Packets of one uTP connection that make a flow suspect.
 const SUSPECT_PACKETS: u8 = 4;
 /// Datagrams without news after which a conclusively recognised flow rests.
 const QUIET: u16 = 64;
+/// The same where evidence is only strong: what the stream inside says may come later.
+const STRONG_QUIET: u16 = 256;
 
 /// One UDP datagram as the inspector sees it.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +125,7 @@ impl UdpInspector {
         options: &Options,
         findings: &mut Findings,
     ) -> Progress {
-        if datagram.payload.is_empty() || (self.is_conclusive() && self.quiet >= QUIET) {
+        if datagram.payload.is_empty() || self.rests() {
             return self.progress();
         }
         let start = *self.start.get_or_insert(datagram.at);
@@ -162,20 +165,20 @@ impl UdpInspector {
         self.progress()
     }
 
-    fn is_conclusive(&self) -> bool {
-        self.found == Some(Confidence::Conclusive)
+    /// Whether the flow is recognised and has nothing new to say for now.
+    const fn rests(&self) -> bool {
+        match self.found {
+            None | Some(Confidence::Weak) => false,
+            Some(Confidence::Strong) => self.quiet >= STRONG_QUIET,
+            Some(Confidence::Conclusive) => self.quiet >= QUIET,
+        }
     }
 
-    fn progress(&self) -> Progress {
-        let budget = if self.suspect || self.found.is_some() {
-            SUSPECT_BUDGET
-        } else {
-            BUDGET
-        };
-        if self.is_conclusive() || self.shown < budget {
-            Progress::Packets
-        } else {
-            Progress::Done
+    const fn progress(&self) -> Progress {
+        let budget = if self.suspect { SUSPECT_BUDGET } else { BUDGET };
+        match self.found {
+            None | Some(Confidence::Weak) if self.shown >= budget => Progress::Done,
+            _ => Progress::Packets,
         }
     }
 
@@ -202,17 +205,17 @@ impl UdpInspector {
         {
             self.utp(&packet, datagram, sink);
         }
-        if !sink.recognised && !datagram.is_cut() {
+        if !sink.recognised && !self.excluded && !datagram.is_cut() {
             let found = signature::find(
                 Anchor::DatagramStart,
                 Transport::Udp,
                 datagram.payload,
                 datagram.from,
             );
-            for evidence in found {
-                if !self.excluded || evidence.confidence == Confidence::Conclusive {
-                    sink.report(evidence);
-                }
+            for mut evidence in found {
+                // The techniques above know these structures in full, and have refused this one.
+                evidence.confidence = evidence.confidence.min(Confidence::Strong);
+                sink.report(evidence);
             }
         }
     }
@@ -227,26 +230,25 @@ impl UdpInspector {
         if self.excluded {
             return;
         }
-        let mut report = |technique, rule, confidence, speaker| {
-            sink.report(Evidence::new(technique, rule, confidence, speaker).proving(seen.proven));
+        let initiator = seen.initiator.unwrap_or(Side::Originator);
+        let mut tell = |technique, rule, confidence, speaker| {
+            let mut evidence = Evidence::new(technique, rule, confidence, speaker).proving(seen.proven);
+            evidence.key = seen.key;
+            sink.report(evidence);
         };
         if seen.syn {
-            report(Technique::Utp, "syn", Confidence::Strong, from);
+            tell(Technique::Utp, "syn", Confidence::Strong, from);
         }
         if seen.answer {
-            report(Technique::Utp, "answer", Confidence::Strong, from);
+            tell(Technique::Utp, "answer", Confidence::Strong, from);
         }
         if seen.connected {
-            report(Technique::Utp, "connection", Confidence::Strong, Side::Originator);
+            tell(Technique::Utp, "connection", Confidence::Strong, initiator);
         }
-        if let Some((initiator, fit)) = seen.encrypted {
-            let (rule, confidence) = match fit {
-                Encrypted::Exact => ("utp-mse", Confidence::Strong),
-                Encrypted::Shape => ("utp-mse-shape", Confidence::Weak),
-            };
-            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, initiator);
-            evidence.key = seen.key;
-            sink.report(evidence.proving(seen.proven));
+        match seen.encrypted {
+            Some(Encrypted::Exact) => tell(Technique::Mse, "utp-mse", Confidence::Strong, initiator),
+            Some(Encrypted::Shape) => tell(Technique::Mse, "utp-mse-shape", Confidence::Weak, initiator),
+            None => {}
         }
     }
 
@@ -258,6 +260,10 @@ impl UdpInspector {
         if let Some((_, handshake)) = handshake::find(packet.payload) {
             self.product = handshake.class;
             sink.report(handshake.evidence(from).proving(seen.proven));
+        }
+        // Every message begins with a length below 65,536; encrypted bytes rarely hold two zero bytes.
+        if memmem::find(packet.payload, b"\0\0").is_none() {
+            return;
         }
         let mut messages = [None; 4];
         let mut free = messages.iter_mut();

@@ -150,3 +150,69 @@ impl<'a> Packet<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn packet(kind: u8, extension: u8, after: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![kind, extension, 0, 0];
+        bytes.extend([0xff; 16]);
+        bytes.extend(after);
+        bytes
+    }
+
+    #[test]
+    fn the_grammar_of_each_type_is_kept() {
+        for (name, bytes, payload) in [
+            ("data", packet(0x01, 0, b"x"), Some(1)),
+            ("data without payload", packet(0x01, 0, b""), None),
+            ("state", packet(0x21, 0, b""), Some(0)),
+            ("state with payload", packet(0x21, 0, b"x"), None),
+            ("fin", packet(0x11, 0, b""), Some(0)),
+            ("reset", packet(0x31, 0, b""), Some(0)),
+            (
+                "reset with a close reason",
+                packet(0x31, 3, &[0, 4, 0, 0, 0, 1]),
+                Some(0),
+            ),
+            (
+                "selective ack of 4",
+                packet(0x21, 1, &[0, 4, 1, 2, 3, 4]),
+                Some(0),
+            ),
+            ("selective ack of 3", packet(0x21, 1, &[0, 3, 1, 2, 3]), Some(0)),
+            (
+                "selective ack before data",
+                packet(0x01, 1, &[0, 1, 1, 9, 9]),
+                Some(2),
+            ),
+            (
+                "two extensions",
+                packet(0x21, 1, &[3, 1, 1, 0, 4, 0, 0, 0, 1]),
+                Some(0),
+            ),
+            ("empty selective ack", packet(0x21, 1, &[0, 0]), None),
+            (
+                "extension bits of 7",
+                packet(0x21, 2, &[0, 7, 0, 0, 0, 0, 0, 0, 0]),
+                None,
+            ),
+            ("unknown extension", packet(0x21, 4, &[0, 1, 0]), None),
+            ("extension that runs out", packet(0x21, 1, &[0, 4, 1]), None),
+            (
+                "endless chain",
+                packet(0x01, 1, &[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
+                None,
+            ),
+            ("version 2", packet(0x02, 0, b"x"), None),
+            ("type 5", packet(0x51, 0, b"x"), None),
+            ("19 bytes", packet(0x21, 0, b"").split_off(1), None),
+        ] {
+            let wire_len = u32::try_from(bytes.len()).expect("a datagram's size");
+            let parsed = Packet::parse(&bytes, wire_len).map(|packet| packet.payload_len);
+            assert_eq!(parsed, payload, "{name}");
+        }
+    }
+}

@@ -74,8 +74,8 @@ struct Connection {
     /// The flights by order on the wire, and by what was acknowledged: packets cross, and libtorrent
     /// sends stale acknowledgements with data that waited.
     flights: [Flights; 2],
-    /// Hash of the first block of the stream.
-    key: Option<u64>,
+    /// Hash of the first block of the stream; 0 while unknown.
+    key: u64,
     /// The start of the stream was not seen, or a packet was lost.
     lost: bool,
 }
@@ -112,8 +112,10 @@ pub(crate) struct Seen {
     pub(crate) connected: bool,
     /// Ends proven so far.
     pub(crate) proven: Ends,
-    /// The flights inside are those of an encrypted handshake, begun by this end.
-    pub(crate) encrypted: Option<(Side, Encrypted)>,
+    /// The end that sent the syn, where it was seen.
+    pub(crate) initiator: Option<Side>,
+    /// The flights inside are those of an encrypted handshake.
+    pub(crate) encrypted: Option<Encrypted>,
     /// Hash of the initiator's public key, with `encrypted`.
     pub(crate) key: Option<u64>,
     /// Packets that belong to the connection, this one included.
@@ -172,7 +174,7 @@ impl Connection {
             answered: false,
             packets: 0,
             flights: [Flights::new(); 2],
-            key: None,
+            key: 0,
             lost: false,
         }
     }
@@ -243,9 +245,10 @@ impl Connection {
         seen.connected = self.is_connected();
         seen.proven = self.proven();
         seen.packets = self.packets;
-        if let (true, Some((initiator, _))) = (seen.connected, self.syn) {
-            seen.encrypted = self.encrypted(options).map(|fit| (initiator, fit));
-            seen.key = self.key.filter(|_| seen.encrypted.is_some());
+        seen.initiator = self.syn.map(|(initiator, _)| initiator);
+        if seen.connected {
+            seen.encrypted = self.encrypted(options);
+            seen.key = Some(self.key).filter(|key| seen.encrypted.is_some() && *key != 0);
         }
         seen
     }
@@ -272,7 +275,7 @@ impl Connection {
             && self.syn.is_some_and(|(initiator, _)| {
                 let mut directions = self.directions;
                 let caller = initiator.pick(&mut directions);
-                caller.is_sound() && caller.acks >= 1 && caller.acks.saturating_add(caller.echoes) >= 2
+                caller.acks_are_sound() && (caller.acks >= 2 || (caller.acks == 1 && caller.echoes >= 1))
             });
         let by_echo = a.id.is_some()
             && b.id.is_some()
@@ -301,7 +304,7 @@ impl Connection {
             own.expected = Some(packet.sequence.wrapping_add(1));
             own.spoke = true;
             if self.flights.iter().all(|flights| flights.begun == 0) {
-                self.key = mse::key_hash(packet.payload);
+                self.key = mse::key_hash(packet.payload).unwrap_or_default();
             }
             let [by_order, by_acknowledgement] = &mut self.flights;
             by_order.add(packet, from, initiator, false, options);
@@ -359,9 +362,13 @@ impl Direction {
     }
 
     /// Whether agreements outnumber failures. Who guesses another end's numbers fails most of the time.
+    const fn acks_are_sound(&self) -> bool {
+        self.ack_failures <= self.acks && self.ack_failures < COUNT_MAX
+    }
+
+    /// The same for both relations. Echoes also fail on links that hold packets for seconds.
     const fn is_sound(&self) -> bool {
-        let balanced = self.ack_failures <= self.acks && self.echo_failures <= self.echoes;
-        balanced && self.ack_failures < COUNT_MAX && self.echo_failures < COUNT_MAX
+        self.acks_are_sound() && self.echo_failures <= self.echoes && self.echo_failures < COUNT_MAX
     }
 
     /// Keeps the highest sequence number that was sent.
