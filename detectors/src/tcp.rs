@@ -186,12 +186,22 @@ impl TcpInspector {
             } else {
                 segment.payload
             };
-            self.read_segment(side, whole, &mut context);
+            if !self.is_settled() {
+                self.read_segment(side, whole, &mut context);
+            } else if self.sizes(side).is_short(segment.wire_len) && (self.greeted || self.plain) {
+                // Peers are still learned from messages, which end in short segments.
+                self.read_patterns(side, whole, true, &mut context);
+            }
         }
-        if added.fresh {
+        if added.fresh && !self.is_settled() {
             self.read_sizes(side, &mut context);
         }
         self.progress()
+    }
+
+    /// Whether the flow is recognised beyond doubt, and told since the last [`TcpInspector::rearm`].
+    fn is_settled(&self) -> bool {
+        self.begun && self.surest == Some(Confidence::Conclusive) && !self.emitted.is_empty()
     }
 
     fn direction(&mut self, side: Side) -> &mut Direction {
