@@ -149,6 +149,7 @@ impl Judge {
         if evidence.confidence >= Confidence::Strong {
             record.speakers = record.speakers.union(Ends::only(evidence.speaker));
         }
+        record.proxied |= evidence.target.is_some() || evidence.class == Class::Socks;
         let one_sided =
             self.policy.one_sided && sighting.flow.transport == btblocker_detectors::Transport::Tcp;
         let assumed = if one_sided {
@@ -217,6 +218,11 @@ impl Judge {
             payload_len,
             ..
         } = record.best;
+        // Through a proxy that carries BitTorrent, the negotiation is a part of it.
+        let evidence = match corroboration {
+            Corroboration::SameHost if evidence.class == Class::Socks => evidence.of_class(Class::BitTorrent),
+            _ => evidence,
+        };
         let verdict = FlowVerdict {
             at,
             interface,
