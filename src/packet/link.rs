@@ -35,7 +35,9 @@ pub(super) struct Datagram<'a> {
 
 type Mac = Option<[u8; 6]>;
 
-/// Removes the link layer.
+/// Removes the link layer. This and the other readers on the way of most packets are inlined into
+/// [`super::parse`], because passing their results through memory costs more than reading the headers.
+#[inline(always)]
 pub(super) fn datagram(link: LinkType, frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
     match link {
         LinkType::Ethernet => ethernet(frame),
@@ -43,18 +45,8 @@ pub(super) fn datagram(link: LinkType, frame: Span<'_>) -> Result<Datagram<'_>, 
             ip: frame,
             source_mac: None,
         }),
-        LinkType::LinuxSll => {
-            let (head, rest) = frame.split::<16>().ok_or(Skip::TruncatedLink)?;
-            let [_, _, t0, t1, l0, l1, a, b, c, d, e, f, _, _, p0, p1] = *head;
-            let mac = cooked_mac([t0, t1], u16::from_be_bytes([l0, l1]), [a, b, c, d, e, f]);
-            typed(u16::from_be_bytes([p0, p1]), rest, mac)
-        }
-        LinkType::LinuxSll2 => {
-            let (head, rest) = frame.split::<20>().ok_or(Skip::TruncatedLink)?;
-            let [p0, p1, _, _, _, _, _, _, t0, t1, _, len, a, b, c, d, e, f, _, _] = *head;
-            let mac = cooked_mac([t0, t1], u16::from(len), [a, b, c, d, e, f]);
-            typed(u16::from_be_bytes([p0, p1]), rest, mac)
-        }
+        LinkType::LinuxSll => cooked(frame),
+        LinkType::LinuxSll2 => cooked2(frame),
         LinkType::Null | LinkType::Loop => loopback(frame),
         LinkType::Ppp => ppp(frame, None),
         LinkType::PppEther => pppoe(frame, None),
@@ -62,7 +54,22 @@ pub(super) fn datagram(link: LinkType, frame: Span<'_>) -> Result<Datagram<'_>, 
     }
 }
 
+fn cooked(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
+    let (head, rest) = frame.split::<16>().ok_or(Skip::TruncatedLink)?;
+    let [_, _, t0, t1, l0, l1, a, b, c, d, e, f, _, _, p0, p1] = *head;
+    let mac = cooked_mac([t0, t1], u16::from_be_bytes([l0, l1]), [a, b, c, d, e, f]);
+    typed(u16::from_be_bytes([p0, p1]), rest, mac)
+}
+
+fn cooked2(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
+    let (head, rest) = frame.split::<20>().ok_or(Skip::TruncatedLink)?;
+    let [p0, p1, _, _, _, _, _, _, t0, t1, _, len, a, b, c, d, e, f, _, _] = *head;
+    let mac = cooked_mac([t0, t1], u16::from(len), [a, b, c, d, e, f]);
+    typed(u16::from_be_bytes([p0, p1]), rest, mac)
+}
+
 /// An Ethernet frame without preamble and check sequence.
+#[inline(always)]
 pub(super) fn ethernet(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
     let view = EthernetPacket::new(frame.bytes()).ok_or(Skip::TruncatedLink)?;
     let rest = frame
@@ -72,7 +79,19 @@ pub(super) fn ethernet(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
 }
 
 /// What follows an Ethernet type field.
-pub(super) fn typed(mut kind: u16, mut rest: Span<'_>, mac: Mac) -> Result<Datagram<'_>, Skip> {
+#[inline(always)]
+pub(super) fn typed(kind: u16, rest: Span<'_>, mac: Mac) -> Result<Datagram<'_>, Skip> {
+    if matches!(kind, IPV4 | IPV6) {
+        return Ok(Datagram {
+            ip: rest,
+            source_mac: mac,
+        });
+    }
+    encapsulated(kind, rest, mac)
+}
+
+/// The same for what is not IP at once.
+fn encapsulated(mut kind: u16, mut rest: Span<'_>, mac: Mac) -> Result<Datagram<'_>, Skip> {
     for _ in 0..=MAX_TAGS {
         match kind {
             IPV4 | IPV6 => {
