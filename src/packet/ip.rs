@@ -56,7 +56,6 @@ pub(super) struct IpView<'a> {
 }
 
 /// Reads the headers; the version comes from the first four bits, not from the link layer.
-#[inline(always)]
 pub(super) fn read(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     let first = packet.bytes().first().ok_or(Skip::TruncatedIp)?;
     match first >> 4 {
@@ -66,8 +65,14 @@ pub(super) fn read(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     }
 }
 
+/// Whether the first four bits say IPv4.
+#[inline]
+pub(super) fn is_ipv4(packet: Span<'_>) -> bool {
+    packet.bytes().first().is_some_and(|first| first >> 4 == 4)
+}
+
 #[inline(always)]
-fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
+pub(super) fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     let view = Ipv4Packet::new(packet.bytes()).ok_or(Skip::TruncatedIp)?;
     let header = usize::from(view.get_header_length()) * 4;
     // Segmentation offload leaves a total length of 0 in frames captured before the device splits them.

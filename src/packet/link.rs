@@ -35,9 +35,22 @@ pub(super) struct Datagram<'a> {
 
 type Mac = Option<[u8; 6]>;
 
-/// Removes the link layer. This and the other readers on the way of most packets are inlined into
-/// [`super::parse`], because passing their results through memory costs more than reading the headers.
+/// What follows an Ethernet header without tags, or a raw link's frame; `None` for everything that needs
+/// [`datagram`].
 #[inline(always)]
+pub(super) fn without_tags(link: LinkType, frame: Span<'_>) -> Option<(Span<'_>, Mac)> {
+    match link {
+        LinkType::Ethernet => {
+            let (head, ip) = frame.split::<14>()?;
+            let [_, _, _, _, _, _, mac @ .., k0, k1] = head;
+            (u16::from_be_bytes([*k0, *k1]) == IPV4).then_some((ip, Some(*mac)))
+        }
+        LinkType::Raw => Some((frame, None)),
+        _ => None,
+    }
+}
+
+/// Removes the link layer.
 pub(super) fn datagram(link: LinkType, frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
     match link {
         LinkType::Ethernet => ethernet(frame),
@@ -69,7 +82,6 @@ fn cooked2(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
 }
 
 /// An Ethernet frame without preamble and check sequence.
-#[inline(always)]
 pub(super) fn ethernet(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
     let view = EthernetPacket::new(frame.bytes()).ok_or(Skip::TruncatedLink)?;
     let rest = frame
@@ -79,19 +91,7 @@ pub(super) fn ethernet(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
 }
 
 /// What follows an Ethernet type field.
-#[inline(always)]
-pub(super) fn typed(kind: u16, rest: Span<'_>, mac: Mac) -> Result<Datagram<'_>, Skip> {
-    if matches!(kind, IPV4 | IPV6) {
-        return Ok(Datagram {
-            ip: rest,
-            source_mac: mac,
-        });
-    }
-    encapsulated(kind, rest, mac)
-}
-
-/// The same for what is not IP at once.
-fn encapsulated(mut kind: u16, mut rest: Span<'_>, mac: Mac) -> Result<Datagram<'_>, Skip> {
+pub(super) fn typed(mut kind: u16, mut rest: Span<'_>, mac: Mac) -> Result<Datagram<'_>, Skip> {
     for _ in 0..=MAX_TAGS {
         match kind {
             IPV4 | IPV6 => {

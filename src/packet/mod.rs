@@ -107,13 +107,30 @@ pub struct UdpView<'a> {
 /// # Errors
 /// The reason why the frame holds nothing to look at.
 pub fn parse(link: LinkType, frame: &[u8], wire_len: u32) -> Result<PacketView<'_>, Skip> {
-    let datagram = link::datagram(link, Span::new(frame, wire_len))?;
-    let ip = ip::read(datagram.ip)?;
-    if !may_be_tunnel(&ip) {
-        return view(&ip, datagram.source_mac, None);
+    let frame = Span::new(frame, wire_len);
+    // The way of most packets has its own branch to the end, inlined: where branches meet again their results
+    // pass through memory, which costs more than reading the headers.
+    if let Some((ip, source_mac)) = link::without_tags(link, frame)
+        && ip::is_ipv4(ip)
+    {
+        return packet(ip::ipv4(ip)?, source_mac);
     }
+    let datagram = link::datagram(link, frame)?;
+    packet(ip::read(datagram.ip)?, datagram.source_mac)
+}
+
+#[inline(always)]
+fn packet(ip: IpView<'_>, source_mac: Option<[u8; 6]>) -> Result<PacketView<'_>, Skip> {
+    if may_be_tunnel(&ip) {
+        return tunnelled(ip, source_mac);
+    }
+    view(&ip, source_mac, None)
+}
+
+#[inline(never)]
+fn tunnelled(ip: IpView<'_>, source_mac: Option<[u8; 6]>) -> Result<PacketView<'_>, Skip> {
     let found = descend(Found { ip, tunnel: None }, MAX_TUNNELS)?;
-    view(&found.ip, datagram.source_mac, found.tunnel)
+    view(&found.ip, source_mac, found.tunnel)
 }
 
 #[inline(always)]
