@@ -35,7 +35,7 @@ pub(super) struct Datagram<'a> {
 
 type Mac = Option<[u8; 6]>;
 
-/// What follows an Ethernet header without tags, or a raw link's frame; `None` for everything that needs
+/// IPv4 behind an Ethernet header without tags, or the frame of a raw link; `None` for everything that needs
 /// [`datagram`].
 #[inline(always)]
 pub(super) fn without_tags(link: LinkType, frame: Span<'_>) -> Option<(Span<'_>, Mac)> {
