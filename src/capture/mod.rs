@@ -1,5 +1,33 @@
 //! Where frames come from: live interfaces and capture files, both as recycled [`FrameBatch`]es.
+//!
+//! Both go through libpcap, so a file is read as an interface is. What a frame contains is not looked at here.
+//! Frames that the kernel drops are counted here; frames that a full queue drops are counted by its owner.
 
 mod batch;
+mod file;
+mod interface;
+mod live;
+mod options;
+mod status;
+mod stop;
 
-pub use batch::{FrameBatch, FrameMeta, LinkType};
+pub use crate::packet::LinkType;
+pub use batch::{FrameBatch, FrameMeta};
+pub use file::{FileError, FileSource};
+pub use interface::interface_names;
+pub use live::LiveCapture;
+pub use options::{CaptureError, KERNEL_FILTER, LiveOptions};
+pub use status::{CaptureStatus, FrameSink, KernelCounters, KernelStats, WaitReason};
+pub use stop::Stop;
+
+use btblocker_detectors::Timestamp;
+
+/// Capture time of a frame; a time before 1970 counts as 1970.
+fn timestamp(header: &pcap::PacketHeader) -> Timestamp {
+    let secs = u64::try_from(header.ts.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(header.ts.tv_usec).unwrap_or(0);
+    Timestamp(secs.saturating_mul(1_000_000).saturating_add(micros))
+}
+
+#[cfg(test)]
+mod file_tests;

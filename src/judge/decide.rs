@@ -124,8 +124,11 @@ impl Judge {
         if counts(&evidence) > counts(&record.best.evidence) {
             record.best = *sighting;
         }
-        if evidence.confidence >= Confidence::Strong {
+        // A byte signature and a structural technique see the same bytes: they do not agree, they repeat.
+        if evidence.confidence >= Confidence::Strong && evidence.technique != Technique::Signature {
             record.strong |= 1 << evidence.technique as u8;
+        }
+        if evidence.confidence >= Confidence::Strong {
             record.speakers = record.speakers.union(Ends::only(evidence.speaker));
         }
         let one_sided =

@@ -1,6 +1,36 @@
 //! From a frame's bytes to a [`PacketView`], or the reason why it is skipped.
+//!
+//! Promise: no allocation, no panic on any bytes, every length checked once. `pnet_packet` reads the fields of
+//! Ethernet, VLAN, IPv4, IPv6, TCP and UDP headers; since it validates no length, each of its views is made
+//! here behind the checks. What it has no right view for (PPP, MPLS, cooked captures, GRE with its options,
+//! IPv6 extension chains) is read by hand.
+//!
+//! Deliberately not done: checksums (offload leaves them wrong in good frames), ARP, ICMP, encrypted tunnels,
+//! Teredo.
+
+mod fragment;
+mod ip;
+mod link;
+mod link_type;
+mod skip;
+mod span;
+mod transport;
+mod tunnel;
+
+#[cfg(test)]
+mod fragment_tests;
+#[cfg(test)]
+mod tests;
 
 use btblocker_detectors::Endpoint;
+pub use fragment::{Fragment, Reassembler};
+use ip::IpView;
+pub use link_type::LinkType;
+pub use skip::Skip;
+use span::Span;
+
+/// Tunnels that are opened in one frame, one in the other.
+pub const MAX_TUNNELS: usize = 3;
 
 /// One TCP or UDP packet, borrowed from its frame.
 #[derive(Clone, Copy, Debug)]
@@ -9,10 +39,31 @@ pub struct PacketView<'a> {
     pub source: Endpoint,
     /// Receiver.
     pub destination: Endpoint,
-    /// Ethernet source address where the link has one.
+    /// Ethernet source address where the link has one; of a tunnelled packet that of the outer frame.
     pub source_mac: Option<[u8; 6]>,
     /// What the packet carries.
     pub transport: TransportView<'a>,
+    /// The outermost tunnel that this packet was taken out of.
+    pub tunnel: Option<Tunnel>,
+    /// The packet is the first fragment of a larger one: its payload is cut, and the rest follows as
+    /// [`Skip::Fragment`]. See [`fragment()`].
+    pub first_fragment: bool,
+}
+
+impl PacketView<'_> {
+    /// Address that sent the frame's outermost IP packet: what routing saw arrive.
+    pub fn outer_source(&self) -> u128 {
+        self.tunnel.map_or(self.source, |tunnel| tunnel.source).address
+    }
+}
+
+/// The outer ends of a tunnel that does not encrypt (GRE, IP in IP, 6in4, VXLAN).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Sender of the outer packet; port 0 unless the tunnel runs over UDP.
+    pub source: Endpoint,
+    /// Receiver of the outer packet; port 0 unless the tunnel runs over UDP.
+    pub destination: Endpoint,
 }
 
 /// Transport header and payload.
@@ -46,4 +97,135 @@ pub struct UdpView<'a> {
     pub payload: &'a [u8],
     /// Payload length on the wire in bytes, at least `payload.len()`.
     pub wire_len: u32,
+}
+
+/// Reads a frame of `frame.len()` captured bytes that had `wire_len` bytes on the wire. Packets in plain
+/// tunnels are read instead of the tunnel's own; [`PacketView::tunnel`] tells.
+///
+/// # Errors
+/// The reason why the frame holds nothing to look at.
+pub fn parse(link: LinkType, frame: &[u8], wire_len: u32) -> Result<PacketView<'_>, Skip> {
+    let found = innermost(link, frame, wire_len)?;
+    let IpView {
+        protocol,
+        payload,
+        piece,
+        ..
+    } = found.ip;
+    if piece.is_some_and(|(piece, _)| piece.offset != 0) {
+        return Err(Skip::Fragment);
+    }
+    let (source, destination, transport) = transport::read(protocol, payload, piece.is_some())?;
+    Ok(PacketView {
+        source: Endpoint {
+            address: found.ip.source,
+            port: source,
+        },
+        destination: Endpoint {
+            address: found.ip.destination,
+            port: destination,
+        },
+        source_mac: found.source_mac,
+        transport,
+        tunnel: found.tunnel,
+        first_fragment: piece.is_some(),
+    })
+}
+
+/// What [`Reassembler::insert`] needs of a frame that [`parse`] calls [`Skip::Fragment`] or a
+/// [`PacketView::first_fragment`]; `None` for every other frame.
+pub fn fragment(link: LinkType, frame: &[u8], wire_len: u32) -> Option<Fragment<'_>> {
+    let found = innermost(link, frame, wire_len).ok()?;
+    let (piece, payload) = found.ip.piece?;
+    Some(Fragment {
+        source: found.ip.source,
+        destination: found.ip.destination,
+        source_mac: found.source_mac,
+        tunnel: found.tunnel,
+        piece,
+        payload: payload.bytes(),
+        complete: !payload.is_cut(),
+    })
+}
+
+/// The innermost IP packet that can be reached.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    ip: IpView<'a>,
+    source_mac: Option<[u8; 6]>,
+    tunnel: Option<Tunnel>,
+}
+
+fn innermost(link: LinkType, frame: &[u8], wire_len: u32) -> Result<Found<'_>, Skip> {
+    let datagram = link::datagram(link, Span::new(frame, wire_len))?;
+    let outer = Found {
+        ip: ip::read(datagram.ip)?,
+        source_mac: datagram.source_mac,
+        tunnel: None,
+    };
+    descend(outer, MAX_TUNNELS)
+}
+
+/// Opens up to `tunnels` tunnels.
+fn descend(outer: Found<'_>, tunnels: usize) -> Result<Found<'_>, Skip> {
+    let IpView {
+        protocol,
+        payload,
+        piece,
+        ..
+    } = outer.ip;
+    if piece.is_some() {
+        return Ok(outer);
+    }
+    match protocol {
+        ip::IP_IN_IP | ip::IPV6_IN_IP => enter(outer, payload, (0, 0), tunnels),
+        ip::GRE => enter(outer, tunnel::gre(payload)?.ip, (0, 0), tunnels),
+        ip::UDP => {
+            let Ok((source, tunnel::VXLAN_PORT, body)) = transport::udp(payload, false) else {
+                return Ok(outer);
+            };
+            let Some(inner) = tunnel::vxlan(body) else {
+                return Ok(outer);
+            };
+            // Any program may use that port: what does not lead to TCP or UDP is an ordinary datagram.
+            match enter(outer, inner.ip, (source, tunnel::VXLAN_PORT), tunnels) {
+                Ok(found) if leads_to_transport(&found) => Ok(found),
+                Err(Skip::TooDeep) => Err(Skip::TooDeep),
+                Ok(_) | Err(_) => Ok(outer),
+            }
+        }
+        _ => Ok(outer),
+    }
+}
+
+/// Reads the packet inside a tunnel of `outer`, then further inwards.
+fn enter<'a>(
+    outer: Found<'a>,
+    inner: Span<'a>,
+    ports: (u16, u16),
+    tunnels: usize,
+) -> Result<Found<'a>, Skip> {
+    let left = tunnels.checked_sub(1).ok_or(Skip::TooDeep)?;
+    let tunnel = outer.tunnel.unwrap_or(Tunnel {
+        source: Endpoint {
+            address: outer.ip.source,
+            port: ports.0,
+        },
+        destination: Endpoint {
+            address: outer.ip.destination,
+            port: ports.1,
+        },
+    });
+    descend(
+        Found {
+            ip: ip::read(inner)?,
+            source_mac: outer.source_mac,
+            tunnel: Some(tunnel),
+        },
+        left,
+    )
+}
+
+fn leads_to_transport(found: &Found<'_>) -> bool {
+    found.ip.piece.is_some() || transport::read(found.ip.protocol, found.ip.payload, false).is_ok()
 }

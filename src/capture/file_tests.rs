@@ -1,0 +1,174 @@
+//! Capture files made byte by byte: formats, precisions, damage.
+
+use super::{FileError, FileSource, FrameBatch, LinkType};
+use std::io::Write;
+use tempfile::NamedTempFile;
+
+fn pcap(magic: u32, link: u32, frames: &[(u32, u32, &[u8], u32)]) -> Vec<u8> {
+    let mut file = magic.to_le_bytes().to_vec();
+    for word in [4 << 16 | 2, 0, 0, 65535, link] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    for (secs, fraction, bytes, wire_len) in frames {
+        for word in [*secs, *fraction, bytes.len() as u32, *wire_len] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(*bytes);
+    }
+    file
+}
+
+const MICROS: u32 = 0xa1b2_c3d4;
+const NANOS: u32 = 0xa1b2_3c4d;
+
+fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+    let len = 12 + body.len() as u32;
+    [
+        &kind.to_le_bytes()[..],
+        &len.to_le_bytes(),
+        body,
+        &len.to_le_bytes(),
+    ]
+    .concat()
+}
+
+/// A pcapng file with one interface per link type and one empty frame on each.
+fn pcapng(links: &[u16]) -> Vec<u8> {
+    let section = [&0x1a2b_3c4du32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
+    let mut file = block(0x0a0d_0d0a, &section);
+    for (number, link) in links.iter().enumerate() {
+        let interface = [&link.to_le_bytes()[..], &[0, 0], &65535u32.to_le_bytes()].concat();
+        file.extend(block(1, &interface));
+        let packet: Vec<u8> = [number as u32, 0, 1_000_002, 4, 60]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        file.extend(block(6, &[&packet[..], b"abcd"].concat()));
+    }
+    file
+}
+
+fn stored(bytes: &[u8]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+type Frame = (u64, LinkType, u16, u32, Vec<u8>);
+
+/// Frames until the end or the first error.
+fn read_all(bytes: &[u8]) -> (Vec<Frame>, Option<FileError>) {
+    let file = stored(bytes);
+    let mut source = match FileSource::open(file.path(), 7) {
+        Ok(source) => source,
+        Err(error) => return (vec![], Some(error)),
+    };
+    let (mut frames, mut batch) = (vec![], FrameBatch::new());
+    let error = loop {
+        match source.fill(&mut batch) {
+            Ok(true) => frames.extend(batch.frames().map(|(meta, bytes)| {
+                (
+                    meta.at.0,
+                    meta.link,
+                    meta.interface,
+                    meta.wire_len,
+                    bytes.to_vec(),
+                )
+            })),
+            Ok(false) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    assert_eq!(source.frames(), frames.len() as u64);
+    assert!(
+        !source.fill(&mut batch).unwrap() && batch.is_empty(),
+        "an ended file stays ended"
+    );
+    if error.is_none() {
+        assert_eq!(
+            (source.bytes_read(), source.bytes_total()),
+            (Some(bytes.len() as u64), Some(bytes.len() as u64))
+        );
+    }
+    (frames, error)
+}
+
+#[test]
+fn reads_both_formats_and_precisions() {
+    let expected = vec![(1_000_002, LinkType::Ethernet, 7, 60, b"abcd".to_vec())];
+    let frame = |fraction| (1, fraction, &b"abcd"[..], 60);
+    for (name, bytes) in [
+        ("pcap", pcap(MICROS, 1, &[frame(2)])),
+        ("pcap in nanoseconds", pcap(NANOS, 1, &[frame(2999)])),
+        ("pcapng", pcapng(&[1])),
+    ] {
+        let (frames, error) = read_all(&bytes);
+        assert!(error.is_none(), "{name}: {error:?}");
+        assert_eq!(frames, expected, "{name}");
+    }
+    assert_eq!(read_all(&pcap(MICROS, 101, &[frame(2)])).0[0].1, LinkType::Raw);
+    assert_eq!(read_all(&pcapng(&[1, 1])).0.len(), 2);
+}
+
+#[test]
+fn frames_keep_their_order_across_batches() {
+    let bodies: Vec<Vec<u8>> = (0..1000u32).map(|at| vec![at as u8; 40 + at as usize]).collect();
+    let frames: Vec<_> = bodies
+        .iter()
+        .enumerate()
+        .map(|(at, body)| (at as u32, 0, &body[..], body.len() as u32))
+        .collect();
+    let (read, error) = read_all(&pcap(MICROS, 1, &frames));
+    assert!(error.is_none());
+    assert_eq!(
+        read.iter().map(|frame| &frame.4).collect::<Vec<_>>(),
+        bodies.iter().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_cut_file_gives_every_frame_before_the_cut() {
+    let bytes = pcap(
+        MICROS,
+        1,
+        &[(1, 0, b"abcd", 4), (2, 0, b"efgh", 4), (3, 0, b"ijkl", 4)],
+    );
+    for cut in 24..bytes.len() {
+        let whole = (cut - 24) / 20;
+        let (frames, error) = read_all(&bytes[..cut]);
+        assert_eq!(frames.len(), whole, "cut at {cut}");
+        match error {
+            None => assert_eq!((cut - 24) % 20, 0, "cut at {cut}"),
+            Some(FileError::Damaged { frames, .. }) => assert_eq!(frames, whole as u64, "cut at {cut}"),
+            Some(other) => panic!("cut at {cut}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn says_what_is_wrong() {
+    let gzip = [&[0x1f, 0x8b, 8, 0][..], &[0; 40]].concat();
+    let cases: [(&str, &[u8], &str); 5] = [
+        ("empty", b"", "is empty"),
+        (
+            "text",
+            b"This is a shopping list, and a long one.",
+            "is not a pcap or pcapng file",
+        ),
+        ("short", b"\xd4\xc3", "is not a pcap or pcapng file"),
+        ("gzip", &gzip, "is compressed with gzip"),
+        ("mixed", &pcapng(&[1, 101]), "(1 frames were read)"),
+    ];
+    for (name, bytes, part) in cases {
+        let (_, error) = read_all(bytes);
+        let text = error.unwrap_or_else(|| panic!("{name}: no error")).to_string();
+        assert!(text.contains(part), "{name}: {text}");
+    }
+    for path in ["/nonexistent/file.pcap", "/"] {
+        let error = FileSource::open(path.as_ref(), 0).map(|_| ()).unwrap_err();
+        assert!(
+            matches!(&error, FileError::Open { .. }) && error.to_string().contains(path),
+            "{error}"
+        );
+    }
+}

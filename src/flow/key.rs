@@ -1,0 +1,153 @@
+//! The name of a flow, the same for both directions, and its hash.
+
+use crate::packet::{PacketView, TransportView};
+use btblocker_detectors::{Endpoint, Transport};
+use foldhash::fast::FixedState;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::num::NonZeroUsize;
+
+/// Both endpoints of a flow in ascending order, and its transport. 48 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKey {
+    low_address: u128,
+    high_address: u128,
+    low_port: u16,
+    high_port: u16,
+    transport: Transport,
+}
+
+impl FlowKey {
+    /// The flow between two endpoints, in whichever order they are given.
+    pub fn new(transport: Transport, a: Endpoint, b: Endpoint) -> Self {
+        let (low, high) = if a <= b { (a, b) } else { (b, a) };
+        Self {
+            low_address: low.address,
+            high_address: high.address,
+            low_port: low.port,
+            high_port: high.port,
+            transport,
+        }
+    }
+    /// The flow that a packet belongs to.
+    pub fn of(packet: &PacketView<'_>) -> Self {
+        let transport = match packet.transport {
+            TransportView::Tcp(_) => Transport::Tcp,
+            TransportView::Udp(_) => Transport::Udp,
+        };
+        Self::new(transport, packet.source, packet.destination)
+    }
+    /// The key of a place where no flow is.
+    pub(super) const fn vacant() -> Self {
+        Self {
+            low_address: 0,
+            high_address: 0,
+            low_port: 0,
+            high_port: 0,
+            transport: Transport::Udp,
+        }
+    }
+    /// The lesser endpoint, by address, then port.
+    pub const fn low(&self) -> Endpoint {
+        Endpoint {
+            address: self.low_address,
+            port: self.low_port,
+        }
+    }
+    /// The greater endpoint.
+    pub const fn high(&self) -> Endpoint {
+        Endpoint {
+            address: self.high_address,
+            port: self.high_port,
+        }
+    }
+    /// The transport.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+}
+
+/// Seeded hash of flows and of address pairs. The seed is not known outside of the process, so that nobody can
+/// choose addresses and ports that meet in one bucket or on one worker.
+#[derive(Clone, Debug)]
+pub struct FlowHasher(FixedState);
+
+impl FlowHasher {
+    /// With a seed from the operating system.
+    pub fn random() -> Self {
+        Self::seeded(RandomState::new().hash_one(0_u8))
+    }
+    /// With a known seed, for runs that must be repeatable.
+    pub const fn seeded(seed: u64) -> Self {
+        Self(FixedState::with_seed(seed))
+    }
+    /// Hash of a flow.
+    pub fn flow(&self, key: &FlowKey) -> u64 {
+        let ports = u64::from(key.low_port) << 16 | u64::from(key.high_port);
+        let mut hasher = self.0.build_hasher();
+        hasher.write_u128(key.low_address);
+        hasher.write_u128(key.high_address);
+        hasher.write_u64(ports << 8 | key.transport as u64);
+        hasher.finish()
+    }
+    /// Which of `shards` owns all flows between two addresses: less than `shards`, the same in both orders.
+    ///
+    /// Ports are left out because fragments behind the first have none: so a datagram comes to the owner of its
+    /// flow whether it is fragmented or not.
+    pub fn shard(&self, a: u128, b: u128, shards: NonZeroUsize) -> usize {
+        let mut hasher = self.0.build_hasher();
+        hasher.write_u128(a.min(b));
+        hasher.write_u128(a.max(b));
+        let scaled = u128::from(hasher.finish()) * shards.get() as u128;
+        (scaled >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn endpoint() -> impl Strategy<Value = Endpoint> {
+        (any::<u128>(), any::<u16>()).prop_map(|(address, port)| Endpoint { address, port })
+    }
+
+    proptest! {
+        #[test]
+        fn both_directions_have_one_key_one_hash_and_one_shard(
+            a in endpoint(), b in endpoint(), seed: u64, shards in 1_usize..9,
+        ) {
+            let (there, back) = (FlowKey::new(Transport::Udp, a, b), FlowKey::new(Transport::Udp, b, a));
+            let hasher = FlowHasher::seeded(seed);
+            let shards = NonZeroUsize::new(shards).unwrap();
+            prop_assert_eq!(there, back);
+            prop_assert_eq!(hasher.flow(&there), hasher.flow(&back));
+            let shard = hasher.shard(a.address, b.address, shards);
+            prop_assert_eq!(shard, hasher.shard(b.address, a.address, shards));
+            prop_assert!(shard < shards.get());
+        }
+
+        #[test]
+        fn another_endpoint_or_transport_is_another_flow(a in endpoint(), b in endpoint(), c in endpoint()) {
+            let key = FlowKey::new(Transport::Tcp, a, b);
+            prop_assert_ne!(key, FlowKey::new(Transport::Udp, a, b));
+            prop_assert_eq!(b == c, key == FlowKey::new(Transport::Tcp, a, c));
+        }
+    }
+
+    #[test]
+    fn shards_and_seeds_spread() {
+        let shards = NonZeroUsize::new(4).unwrap();
+        let mut counts = [0; 4];
+        for address in 0..4000 {
+            counts[FlowHasher::seeded(1).shard(1 << 40, address, shards)] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (850..1150).contains(count)),
+            "{counts:?}"
+        );
+        let a = Endpoint { address: 1, port: 2 };
+        let key = FlowKey::new(Transport::Tcp, a, a);
+        assert_ne!(FlowHasher::seeded(1).flow(&key), FlowHasher::seeded(2).flow(&key));
+        assert_eq!(size_of::<FlowKey>(), 48);
+    }
+}

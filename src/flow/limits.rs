@@ -1,0 +1,31 @@
+//! Every number of the flow table, with its reason.
+
+/// A UDP flow without packets ends. Linux keeps UDP streams for 120 s; uTP sends a keep-alive every 29 s and DHT
+/// clients come back to a node after minutes, so this leaves room for a lost one.
+pub const UDP_IDLE_MICROS: u64 = 180_000_000;
+/// An idle TCP flow ends. BitTorrent clients close connections that are silent for 120 s (BEP 3, keep-alives).
+pub const TCP_IDLE_MICROS: u64 = 600_000_000;
+/// A TCP flow that carried no payload and has no complete handshake: scans and floods. Clients repeat an
+/// unanswered SYN after 1, 3, 7 and 15 s.
+pub const TCP_HALF_OPEN_MICROS: u64 = 20_000_000;
+/// A TCP flow after a reset or both FINs; long enough for stragglers, which would make a flow of their own.
+pub const TCP_CLOSED_MICROS: u64 = 10_000_000;
+/// A SYN with another sequence number on a flow that was silent for so long begins a new flow, closed or not:
+/// the end of the old one was not captured.
+pub const REUSE_IDLE_MICROS: u64 = 10_000_000;
+/// A flow that is silent for so long loses its stream buffers: the flights of a handshake follow each other
+/// within seconds, and buffers are few.
+pub const BUFFERS_IDLE_MICROS: u64 = 30_000_000;
+/// A flow with evidence gives it anew after so much packet time, so that a ban is renewed while traffic goes on.
+pub const REARM_MICROS: u64 = 30_000_000;
+/// Slots that are looked at for expiry per batch: at a full batch of 256 frames a quarter of a slot per packet.
+/// A late sweep only delays the counter and the memory: a look-up never returns an expired flow.
+pub const SWEEP_PER_BATCH: u32 = 64;
+/// Slots among which the flow to evict is chosen: enough to meet a half-open or settled one during a flood,
+/// few enough to cost less than a microsecond.
+pub const EVICTION_SAMPLE: u32 = 16;
+/// Sequence numbers that one end can have in flight, in bytes. What lies farther is another stream or the
+/// other side of a gap in the capture. Also bounds how many acknowledgement numbers count as proof.
+pub const MAX_IN_FLIGHT: u32 = 1 << 24;
+/// Default number of [`StreamBuffers`](btblocker_detectors::StreamBuffers) per shard, 8 KiB each: 32 MiB.
+pub const STREAM_BUFFERS: u32 = 4096;

@@ -1,0 +1,247 @@
+//! Proof, closing and half-open, one table each. A row is a list of segments: sender, sequence, acknowledgement,
+//! flags, payload length.
+
+use super::tcp_state::TcpState;
+use crate::packet::TcpView;
+use btblocker_detectors::{Ends, Side};
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+const O: Side = Side::Originator;
+const R: Side = Side::Responder;
+
+type Segment = (Side, u32, u32, u8, u32);
+
+fn after(segments: &[Segment]) -> TcpState {
+    let mut state = TcpState::new();
+    for (from, sequence, acknowledgement, flags, wire_len) in segments.iter().copied() {
+        let segment = TcpView {
+            sequence,
+            acknowledgement,
+            flags,
+            payload: &[],
+            wire_len,
+        };
+        state.observe(from, &segment);
+    }
+    state
+}
+
+#[test]
+fn acknowledged_numbers_prove_and_nothing_else_does() {
+    const TOP: u32 = u32::MAX;
+    let rows: &[(&str, &[Segment], bool)] = &[
+        (
+            "handshake",
+            &[
+                (O, 100, 0, SYN, 0),
+                (R, 500, 101, SYN | ACK, 0),
+                (O, 101, 501, ACK, 0),
+            ],
+            true,
+        ),
+        (
+            "handshake around zero",
+            &[(O, TOP, 0, SYN, 0), (R, TOP, 0, SYN | ACK, 0), (O, 0, 0, ACK, 0)],
+            true,
+        ),
+        (
+            "two packets of three",
+            &[(O, 100, 0, SYN, 0), (R, 500, 101, SYN | ACK, 0)],
+            false,
+        ),
+        (
+            "guessed last number",
+            &[
+                (O, 100, 0, SYN, 0),
+                (R, 500, 101, SYN | ACK, 0),
+                (O, 101, 502, ACK, 0),
+            ],
+            false,
+        ),
+        (
+            "wrong answer",
+            &[
+                (O, 100, 0, SYN, 0),
+                (R, 500, 102, SYN | ACK, 0),
+                (O, 101, 501, ACK, 0),
+            ],
+            false,
+        ),
+        (
+            "old number",
+            &[
+                (O, 100, 0, SYN, 0),
+                (R, 500, 101, SYN | ACK, 0),
+                (O, 101, 500, ACK, 0),
+            ],
+            false,
+        ),
+        (
+            "lost third packet",
+            &[
+                (O, 100, 0, SYN, 0),
+                (R, 500, 101, SYN | ACK, 0),
+                (R, 501, 101, ACK, 9),
+                (O, 101, 510, ACK, 0),
+            ],
+            true,
+        ),
+        (
+            "middle, both ways",
+            &[
+                (O, 100, 500, ACK, 50),
+                (R, 500, 150, ACK, 70),
+                (O, 150, 570, ACK, 0),
+            ],
+            true,
+        ),
+        (
+            "middle, parts",
+            &[
+                (O, 100, 500, ACK, 50),
+                (R, 500, 120, ACK, 70),
+                (O, 150, 530, ACK, 10),
+            ],
+            true,
+        ),
+        (
+            "middle, one way",
+            &[
+                (O, 100, 500, ACK, 50),
+                (R, 500, 150, ACK, 0),
+                (O, 150, 500, ACK, 50),
+            ],
+            false,
+        ),
+        (
+            "one direction",
+            &[
+                (O, 100, 0, SYN, 0),
+                (O, 101, 501, ACK, 0),
+                (O, 101, 501, ACK, 70),
+                (O, 171, 601, ACK, 9),
+            ],
+            false,
+        ),
+        (
+            "the other direction",
+            &[
+                (R, 500, 101, SYN | ACK, 0),
+                (R, 501, 171, ACK, 100),
+                (R, 601, 271, ACK, 9),
+            ],
+            false,
+        ),
+        (
+            "beyond what was sent",
+            &[
+                (O, 100, 500, ACK, 50),
+                (R, 500, 151, ACK, 70),
+                (O, 150, 571, ACK, 0),
+            ],
+            false,
+        ),
+        (
+            "numbers without the flag",
+            &[(O, 100, 0, SYN, 0), (R, 500, 101, SYN, 0), (O, 101, 501, 0, 5)],
+            false,
+        ),
+        (
+            "reset copies numbers",
+            &[
+                (O, 100, 0, SYN, 0),
+                (R, 0, 101, RST | ACK, 0),
+                (O, 101, 1, ACK, 5),
+            ],
+            false,
+        ),
+        (
+            "far behind a gap",
+            &[
+                (O, 100, 500, ACK, 50),
+                (R, 500, 150, ACK, 70),
+                (O, 1 << 30, 1 << 30, ACK, 9),
+            ],
+            false,
+        ),
+        (
+            "after a gap",
+            &[
+                (R, 500, 100, ACK, 5),
+                (O, 1 << 30, 0, ACK, 9),
+                (R, 1 << 29, (1 << 30) + 9, ACK, 7),
+                (O, 0, (1 << 29) + 7, ACK, 0),
+            ],
+            true,
+        ),
+    ];
+    for (name, segments, proven) in rows {
+        let expected = if *proven { Ends::BOTH } else { Ends::NONE };
+        assert_eq!(after(segments).proven(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_flow_is_closed_by_a_reset_or_by_both_ends() {
+    let rows: &[(&str, &[Segment], bool, bool)] = &[
+        ("nothing", &[], false, true),
+        ("request", &[(O, 100, 0, SYN, 0)], false, true),
+        (
+            "answer",
+            &[(O, 100, 0, SYN, 0), (R, 500, 101, SYN | ACK, 0)],
+            false,
+            true,
+        ),
+        (
+            "handshake",
+            &[
+                (O, 100, 0, SYN, 0),
+                (R, 500, 101, SYN | ACK, 0),
+                (O, 101, 501, ACK, 0),
+            ],
+            false,
+            false,
+        ),
+        ("payload", &[(O, 100, 0, ACK, 1)], false, false),
+        (
+            "refused",
+            &[(O, 100, 0, SYN, 0), (R, 0, 101, RST | ACK, 0)],
+            true,
+            true,
+        ),
+        (
+            "one end",
+            &[(O, 100, 0, ACK, 1), (O, 101, 0, FIN | ACK, 0)],
+            false,
+            false,
+        ),
+        (
+            "both ends",
+            &[(O, 100, 0, FIN | ACK, 1), (R, 7, 102, FIN | ACK, 0)],
+            true,
+            false,
+        ),
+    ];
+    for (name, segments, closed, half_open) in rows {
+        let state = after(segments);
+        assert_eq!(
+            (state.closed(), state.half_open()),
+            (*closed, *half_open),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_counts_as_proof_is_bounded() {
+    // An end that sends for ever without an acknowledgement does not make every number right.
+    let mut segments = vec![(R, 0, 0, ACK, 1)];
+    segments.extend((0..3000).map(|step| (O, step * 65_000, 1, ACK, 65_000)));
+    segments.push((R, 1, 5_000_000, ACK, 1));
+    assert_eq!(after(&segments).proven(), Ends::NONE);
+    segments.push((R, 1, 3000 * 65_000, ACK, 1));
+    assert_eq!(after(&segments).proven(), Ends::BOTH);
+}

@@ -1,0 +1,168 @@
+//! Hosts that this machine depends on and that must therefore never be cut off: its name servers and the
+//! remote ends of the SSH sessions to it. Files that are missing or strange give nothing.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const SSH_PORT: u16 = 22;
+/// ESTABLISHED in `/proc/net/tcp` (`include/net/tcp_states.h`).
+const ESTABLISHED: &str = "01";
+/// Parents that are asked for their environment.
+const MAX_ANCESTORS: usize = 32;
+
+/// Name servers; behind the local stub of systemd-resolved also those that it asks.
+pub(super) fn resolvers() -> Vec<IpAddr> {
+    let read = |path| nameservers(&fs::read_to_string(path).unwrap_or_default());
+    let mut found = read("/etc/resolv.conf");
+    if found.iter().any(IpAddr::is_loopback) {
+        found.extend(read("/run/systemd/resolve/resolv.conf"));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Addresses of the `nameserver` lines (`resolv.conf(5)`), without their zones.
+fn nameservers(text: &str) -> Vec<IpAddr> {
+    let address = |line: &str| {
+        let mut words = line.split_whitespace();
+        let name = words
+            .next()
+            .filter(|word| *word == "nameserver")
+            .and_then(|_| words.next())?;
+        name.split('%').next()?.parse().ok()
+    };
+    text.lines().filter_map(address).collect()
+}
+
+/// Remote ends of established connections to the SSH port (22, and the one of the session that started this
+/// process).
+pub(super) fn ssh_peers() -> Vec<IpAddr> {
+    let session = own_session();
+    let ports = [Some(SSH_PORT), session.map(|(_, port)| port)];
+    let mut peers: Vec<IpAddr> = session.map(|(peer, _)| peer).into_iter().collect();
+    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        peers.extend(
+            connections(&text)
+                .filter(|(port, _)| ports.contains(&Some(*port)))
+                .map(|(_, peer)| peer),
+        );
+    }
+    peers.sort_unstable();
+    peers.dedup();
+    peers
+}
+
+/// Local port and remote address of every established connection in a table of `proc_net_tcp`.
+fn connections(table: &str) -> impl Iterator<Item = (u16, IpAddr)> {
+    table.lines().skip(1).filter_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
+        let port = u16::from_str_radix(local.split_once(':')?.1, 16).ok()?;
+        (state == ESTABLISHED).then_some((port, hex_address(remote.split_once(':')?.0)?))
+    })
+}
+
+/// An address as 32-bit words in host byte order.
+fn hex_address(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| {
+        Some(
+            u32::from_str_radix(hex.get(at * 8..at * 8 + 8)?, 16)
+                .ok()?
+                .to_ne_bytes(),
+        )
+    };
+    match hex.len() {
+        8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
+        32 => {
+            let mut bytes = [0; 16];
+            for (at, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(at)?);
+            }
+            Some(Ipv6Addr::from(bytes).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+/// Remote address and local port of the SSH session that this process was started from: `sudo` removes the
+/// variable from our own environment, so the parents are asked too.
+fn own_session() -> Option<(IpAddr, u16)> {
+    let mut process = std::process::id();
+    for _ in 0..MAX_ANCESTORS {
+        let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        if let Some(session) = ssh_connection(&environment) {
+            return Some(session);
+        }
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // The name in parentheses may hold anything; state and parent follow it (`proc_pid_stat(5)`).
+        process = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        if process <= 1 {
+            return None;
+        }
+    }
+    None
+}
+
+/// Client address and server port of `SSH_CONNECTION` (`ssh(1)`) in an environment of zero-ended strings.
+fn ssh_connection(environment: &[u8]) -> Option<(IpAddr, u16)> {
+    let variables = environment.split(|byte| *byte == 0);
+    let value = variables
+        .filter_map(|variable| variable.strip_prefix(b"SSH_CONNECTION="))
+        .next()?;
+    let mut words = std::str::from_utf8(value).ok()?.split(' ');
+    let client = words.next()?.split('%').next()?.parse().ok()?;
+    Some((client, words.nth(2)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_nameserver_lines() {
+        let text = "# nameserver 9.9.9.9\nsearch example.org\nnameserver 192.0.2.53\nnameserver fe80::1%eth0 \n\
+                    options rotate\nnameserver broken\nnameservers 1.1.1.1\n";
+        assert_eq!(
+            nameservers(text),
+            ["192.0.2.53", "fe80::1"].map(|ip| ip.parse::<IpAddr>().unwrap())
+        );
+    }
+
+    #[test]
+    fn reads_established_connections() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue\n\
+            0: 00000000:0016 00000000:0000 0A 00000000:00000000\n\
+            1: 010200C0:0016 076433C6:D431 01 00000000:00000000\n\
+            2: 010200C0:0016 086433C6:D431 06 00000000:00000000\n\
+            3: B80D0120000000000000000001000000:08AE B80D0120000000000000000002000000:D431 01 0:0\n\
+            4: 0000000000000000FFFF0000010200C0:0016 0000000000000000FFFF0000096433C6:D431 01 0:0\n\
+            5: garbage\n";
+        let expected = [(22, "198.51.100.7"), (2222, "2001:db8::2"), (22, "198.51.100.9")];
+        let expected: Vec<_> = expected
+            .map(|(port, ip)| (port, ip.parse::<IpAddr>().unwrap()))
+            .into();
+        // The table above is written as a little-endian machine shows it.
+        if cfg!(target_endian = "little") {
+            assert_eq!(connections(table).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn reads_the_session_of_an_environment() {
+        let environment = b"PATH=/bin\0SSH_CONNECTION=fe80::7%eth0 50123 fe80::1%eth0 2222\0HOME=/\0";
+        assert_eq!(
+            ssh_connection(environment),
+            Some(("fe80::7".parse().unwrap(), 2222))
+        );
+        for environment in [
+            &b""[..],
+            b"SSH_CONNECTION=",
+            b"SSH_CONNECTION=a b c d",
+            b"XSSH_CONNECTION=1.2.3.4 1 1.2.3.4 22",
+        ] {
+            assert_eq!(ssh_connection(environment), None);
+        }
+    }
+}

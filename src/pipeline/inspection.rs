@@ -1,0 +1,254 @@
+//! One worker's whole work: a batch goes in, reports come out.
+
+use super::Reader;
+use crate::capture::{FrameBatch, FrameMeta};
+use crate::flow::{FlowCounts, FlowHasher, FlowTable, Handle, Inspected, Remembered, Touched, limits};
+use crate::judge::{FlowId, LearnedPeer, Report, Sighting};
+use crate::metrics::Counters;
+use crate::network::Ingress;
+use crate::packet::{self, LinkType, PacketView, Reassembler, Skip, TransportView};
+use btblocker_detectors::{Endpoint, Ends, Findings, Options, Transport};
+use std::num::NonZeroU32;
+
+/// What an inspection is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most flows that are remembered, per worker.
+    pub flows: NonZeroU32,
+    /// Flows that can have the beginning of their streams kept at one time, per worker; 8 KiB each.
+    pub stream_buffers: u32,
+    /// Tunables of the recognition.
+    pub options: Options,
+    /// Seed of the flow table and of the choice of the worker.
+    pub hasher: FlowHasher,
+}
+
+impl Settings {
+    /// Default options and buffers for `flows` flows per worker, with a random seed.
+    pub fn new(flows: NonZeroU32) -> Self {
+        Self {
+            flows,
+            stream_buffers: limits::STREAM_BUFFERS.min(flows.get()),
+            options: Options::default(),
+            hasher: FlowHasher::random(),
+        }
+    }
+}
+
+/// Parses, tracks and inspects. Owns its shard of the flow table.
+pub struct Inspection {
+    reassembler: Reassembler,
+    shard: Shard,
+}
+
+/// Everything behind the reassembly.
+struct Shard {
+    table: FlowTable,
+    findings: Findings,
+    options: Options,
+    ingress: Reader<Ingress>,
+    counters: Counters,
+}
+
+impl Inspection {
+    /// One that has seen nothing.
+    pub fn new(settings: &Settings, ingress: Reader<Ingress>) -> Self {
+        Self {
+            reassembler: Reassembler::new(),
+            shard: Shard {
+                table: FlowTable::new(settings.hasher.clone(), settings.flows, settings.stream_buffers),
+                findings: Findings::new(),
+                options: settings.options,
+                ingress,
+                counters: Counters::default(),
+            },
+        }
+    }
+
+    /// Looks at all frames of a batch, in order.
+    pub fn batch(&mut self, batch: &FrameBatch, out: &mut impl FnMut(Report)) {
+        self.shard.ingress.refresh();
+        let mut now = None;
+        for (meta, bytes) in batch.frames() {
+            self.frame(meta, bytes, out);
+            now = Some(meta.at);
+        }
+        if let Some(now) = now {
+            self.shard.table.sweep(now);
+        }
+        self.shard.count_flows();
+    }
+
+    /// What was counted so far.
+    pub const fn counters(&self) -> &Counters {
+        &self.shard.counters
+    }
+    /// For those who hand the reports on.
+    pub(super) const fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.shard.counters
+    }
+
+    fn frame(&mut self, meta: &FrameMeta, bytes: &[u8], out: &mut impl FnMut(Report)) {
+        let counters = &mut self.shard.counters;
+        counters.frames += 1;
+        counters.bytes += u64::from(meta.wire_len);
+        match packet::parse(meta.link, bytes, meta.wire_len) {
+            Ok(packet) => {
+                self.shard.packet(meta, &packet, out);
+                if packet.first_fragment {
+                    self.fragment(meta, bytes, out);
+                }
+            }
+            Err(reason) => {
+                counters.skip(reason);
+                if reason == Skip::Fragment {
+                    self.fragment(meta, bytes, out);
+                }
+            }
+        }
+    }
+
+    /// Looks at the datagram that a fragment completes.
+    fn fragment(&mut self, meta: &FrameMeta, bytes: &[u8], out: &mut impl FnMut(Report)) {
+        let Some(fragment) = packet::fragment(meta.link, bytes, meta.wire_len) else {
+            return;
+        };
+        let Some(whole) = self.reassembler.insert(meta.at, &fragment) else {
+            return;
+        };
+        self.shard.counters.reassembled += 1;
+        let wire_len = u32::try_from(whole.len()).unwrap_or(u32::MAX);
+        match packet::parse(LinkType::Raw, whole, wire_len) {
+            Ok(packet) => {
+                let packet = PacketView {
+                    source_mac: fragment.source_mac,
+                    tunnel: fragment.tunnel.or(packet.tunnel),
+                    ..packet
+                };
+                self.shard.packet(meta, &packet, out);
+            }
+            Err(reason) => self.shard.counters.skip(reason),
+        }
+    }
+}
+
+impl Shard {
+    fn packet(&mut self, meta: &FrameMeta, packet: &PacketView<'_>, out: &mut impl FnMut(Report)) {
+        let ingress = self.ingress.get();
+        if !ingress.plausible(meta.interface, packet.source_mac, packet.outer_source()) {
+            self.counters.martian += 1;
+            return;
+        }
+        let Some(touched) = self.table.touch(meta.at, packet) else {
+            self.counters.flow_missing += 1;
+            return;
+        };
+        if touched.settled {
+            self.counters.settled += 1;
+            return;
+        }
+        self.findings.clear();
+        let inspected = self
+            .table
+            .inspect(touched, meta.at, packet, &self.options, &mut self.findings);
+        match inspected {
+            Inspected::Yes => self.counters.inspected += 1,
+            Inspected::Empty => self.counters.empty += 1,
+            Inspected::Unwanted => self.counters.settled += 1,
+        }
+        // A packet without payload can complete the proof of what was seen before.
+        if touched.watched || !self.findings.is_empty() {
+            self.report(meta, packet, touched, out);
+        }
+        self.counters.findings_overflow += u64::from(self.findings.overflow());
+    }
+
+    fn report(
+        &mut self,
+        meta: &FrameMeta,
+        packet: &PacketView<'_>,
+        touched: Touched,
+        out: &mut impl FnMut(Report),
+    ) {
+        let Some(flow) = flow_id(&self.table, touched.handle, packet) else {
+            return;
+        };
+        let proven = self.table.proven(touched.handle, &self.findings);
+        let sighting = |seen: Remembered, proven: Ends| {
+            Report::Sighting(Sighting {
+                at: meta.at,
+                interface: meta.interface,
+                flow,
+                evidence: seen.evidence,
+                proven,
+                payload_len: seen.payload_len,
+            })
+        };
+        for seen in self
+            .table
+            .newly_proven(touched.handle, proven)
+            .into_iter()
+            .flatten()
+        {
+            self.counters.reproven += 1;
+            out(sighting(seen, proven));
+        }
+        let payload_len = match &packet.transport {
+            TransportView::Tcp(segment) => segment.wire_len,
+            TransportView::Udp(datagram) => datagram.wire_len,
+        };
+        for evidence in self.findings.evidence() {
+            let seen = Remembered {
+                evidence: *evidence,
+                payload_len,
+            };
+            self.counters.see(evidence.technique, evidence.confidence);
+            self.table.remember(touched.handle, meta.at, seen, proven);
+            out(sighting(seen, proven));
+        }
+        for learned in self.findings.learned() {
+            let endpoint = match learned.endpoint {
+                Endpoint { address: 0, port } => Endpoint {
+                    address: flow.end(learned.told.other()).address,
+                    port,
+                },
+                named => named,
+            };
+            self.counters.learned += 1;
+            out(Report::Learned(LearnedPeer {
+                at: meta.at,
+                told: flow.end(learned.told).address,
+                endpoint,
+                from: learned.from,
+            }));
+        }
+    }
+
+    fn count_flows(&mut self) {
+        let FlowCounts {
+            created,
+            expired,
+            evicted,
+            reused,
+            buffers_missing,
+        } = self.table.counts();
+        let counters = &mut self.counters;
+        (counters.flows_created, counters.flows_expired) = (created, expired);
+        (counters.flows_evicted, counters.flows_reused) = (evicted, reused);
+        counters.buffers_missing = buffers_missing;
+        counters.flows_active = u64::from(self.table.active());
+    }
+}
+
+fn flow_id(table: &FlowTable, handle: Handle, packet: &PacketView<'_>) -> Option<FlowId> {
+    let (originator, responder) = table.ends(handle)?;
+    let transport = match packet.transport {
+        TransportView::Tcp(_) => Transport::Tcp,
+        TransportView::Udp(_) => Transport::Udp,
+    };
+    Some(FlowId {
+        transport,
+        originator,
+        responder,
+    })
+}
