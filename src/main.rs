@@ -1,3 +1,61 @@
-//! The `btblocker` program.
+//! The `btblocker` program: reads what was typed, runs it, and maps the outcome to an exit status.
 
-fn main() {}
+use std::io::{BufWriter, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use btblocker::cli::{Cli, Command};
+use btblocker::config::{self, Loaded};
+use btblocker::{commands, daemon};
+
+/// Exit status for wrong usage and configuration.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let loaded = match config::load(&cli.overrides) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("btblocker: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    env_logger::Builder::new()
+        .filter_level(loaded.config.log_level.into())
+        .format_target(false)
+        .init();
+    match run(cli.command.unwrap_or(Command::Run), &loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has had enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::logger().flush();
+            eprintln!("btblocker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, loaded: &Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match command {
+        Command::Run => daemon::run(config)?,
+        Command::Replay { files, format } => commands::replay(config, &files, format, &mut out)?,
+        Command::Setup => commands::setup(config, &mut out)?,
+        Command::Teardown => commands::teardown(config, &mut out)?,
+        Command::Bans { format } => commands::bans(config, format, &mut out)?,
+        Command::Unban { addresses, all } => commands::unban(config, &addresses, all, &mut out)?,
+        Command::Ban { addresses } => commands::ban(config, &addresses, &mut out)?,
+        Command::Check => commands::check(config, &mut out)?,
+        Command::Config => commands::config(loaded, &mut out)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -82,6 +82,11 @@ impl Sizes {
         }
     }
 
+    /// Whether a segment is shorter than the longest of its direction.
+    pub(crate) fn is_short(&self, wire_len: u32) -> bool {
+        wire_len < u32::from(self.longest)
+    }
+
     /// Whether most of the content looks random.
     pub(crate) fn is_opaque(&self) -> bool {
         self.samples > 0 && self.random * 4 >= self.samples * 3

@@ -230,26 +230,25 @@ impl UdpInspector {
         if self.excluded {
             return;
         }
-        let mut report = |technique, rule, confidence, speaker| {
-            sink.report(Evidence::new(technique, rule, confidence, speaker).proving(seen.proven));
+        let initiator = seen.initiator.unwrap_or(Side::Originator);
+        let mut tell = |technique, rule, confidence, speaker| {
+            let mut evidence = Evidence::new(technique, rule, confidence, speaker).proving(seen.proven);
+            evidence.key = seen.key;
+            sink.report(evidence);
         };
         if seen.syn {
-            report(Technique::Utp, "syn", Confidence::Strong, from);
+            tell(Technique::Utp, "syn", Confidence::Strong, from);
         }
         if seen.answer {
-            report(Technique::Utp, "answer", Confidence::Strong, from);
+            tell(Technique::Utp, "answer", Confidence::Strong, from);
         }
         if seen.connected {
-            report(Technique::Utp, "connection", Confidence::Strong, Side::Originator);
+            tell(Technique::Utp, "connection", Confidence::Strong, initiator);
         }
-        if let Some((initiator, fit)) = seen.encrypted {
-            let (rule, confidence) = match fit {
-                Encrypted::Exact => ("utp-mse", Confidence::Strong),
-                Encrypted::Shape => ("utp-mse-shape", Confidence::Weak),
-            };
-            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, initiator);
-            evidence.key = seen.key;
-            sink.report(evidence.proving(seen.proven));
+        match seen.encrypted {
+            Some(Encrypted::Exact) => tell(Technique::Mse, "utp-mse", Confidence::Strong, initiator),
+            Some(Encrypted::Shape) => tell(Technique::Mse, "utp-mse-shape", Confidence::Weak, initiator),
+            None => {}
         }
     }
 

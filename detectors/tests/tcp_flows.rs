@@ -429,7 +429,7 @@ fn conversations() -> Vec<Vec<(Side, Vec<u8>)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
     #[test]
     fn what_is_told_does_not_depend_on_the_segments(

@@ -190,13 +190,6 @@ impl Sources {
             config.entropy_threshold.to_string(),
             "0 to 6.585 (the entropy of 96 bytes that are all different)".to_owned(),
             (0.0..=6.585).contains(&config.entropy_threshold),
-        )?;
-        let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        range(
-            "set_name",
-            format!("{:?}", config.set_name),
-            "1 to 25 letters, digits, '_', '-' or '.'".to_owned(),
-            (1..=25).contains(&config.set_name.len()) && config.set_name.chars().all(is_good),
         )
     }
 }
@@ -211,10 +204,11 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
         Some(path) => path.clone(),
         None => PathBuf::from(DEFAULT_FILE),
     };
-    let figment = Figment::from(Serialized::defaults(Config::default()))
-        .merge(Toml::file_exact(&file))
-        .merge(Env::prefixed(PREFIX).ignore(&["config"]))
-        .merge(CommandLine(overrides));
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if file.exists() {
+        figment = figment.merge(Toml::file_exact(&file));
+    }
+    figment = figment.merge(Env::prefixed(PREFIX)).merge(CommandLine(overrides));
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let sources = Sources { figment, file, text };
     let config: Config = sources

@@ -6,14 +6,15 @@
 mod load;
 mod values;
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::BackendKind;
-use crate::ban::Element;
-use crate::judge::BanTarget;
+use crate::backend::{self, BackendKind, Hooks, SetName};
+use crate::ban::{BanPolicy, Element, Timeout};
+use crate::judge::{BanTarget, Policy};
 use btblocker_detectors::{Class, Technique};
 
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
@@ -81,7 +82,8 @@ pub struct Config {
     #[serde(with = "values::text")]
     pub backend: BackendKind,
     /// Name of the IPv4 set; the IPv6 set has a `6` behind it.
-    pub set_name: String,
+    #[serde(with = "values::text")]
+    pub set_name: SetName,
     /// Whether sets and rules that are missing are created at the start.
     pub setup: bool,
     /// Drop in the prerouting hook as well.
@@ -144,8 +146,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             interface: vec!["auto".to_owned()],
-            backend: BackendKind::default(),
-            set_name: "torrent_block".to_owned(),
+            backend: BackendKind::Ipset,
+            set_name: SetName::default(),
             setup: true,
             prerouting: false,
             ban_duration: Duration::from_secs(18_000),
@@ -171,6 +173,80 @@ impl Default for Config {
             capture_delay: Duration::from_millis(5),
             log_level: LogLevel::Info,
         }
+    }
+}
+
+impl Config {
+    /// What the kernel sets are told.
+    pub fn backend_options(&self) -> backend::Options {
+        let defaults = backend::Options::default();
+        backend::Options {
+            set_name: self.set_name.clone(),
+            hooks: Hooks {
+                prerouting: self.prerouting,
+                ..defaults.hooks
+            },
+            max_elements: u32::try_from(self.max_bans)
+                .ok()
+                .and_then(NonZeroU32::new)
+                .unwrap_or(defaults.max_elements),
+            default_timeout: Timeout::from_duration(self.ban_duration),
+        }
+    }
+
+    /// What the ban manager decides by.
+    pub fn ban_policy(&self) -> BanPolicy {
+        BanPolicy {
+            duration: self.ban_duration,
+            max_bans: self.max_bans,
+        }
+    }
+
+    /// What the judge decides by.
+    pub fn policy(&self) -> Policy {
+        let mut classes: Vec<Class> = self.classes.iter().map(|name| name.0).collect();
+        if self.block_socks {
+            classes.push(Class::Socks);
+        }
+        Policy {
+            target: self.ban_target,
+            classes,
+            exempt_ports: self.exempt_ports.clone(),
+            sensitivity: self.sensitivity.into(),
+            one_sided: self.one_sided,
+        }
+    }
+
+    /// Most flows of one inspection, when `max_flows` is shared among the workers, or among the capture threads
+    /// of `interfaces` interfaces when there are no workers.
+    pub fn flows_per_worker(&self, interfaces: usize) -> NonZeroU32 {
+        let inspections = if self.workers == 0 {
+            interfaces
+        } else {
+            self.workers
+        };
+        let share = self.max_flows.div_ceil(inspections.max(1));
+        u32::try_from(share)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .unwrap_or(NonZeroU32::MAX)
+    }
+
+    /// Batches that wait for one worker at most.
+    pub fn queue_length(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.queue_batches).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// What the inspectors are told.
+    pub fn inspector_options(&self) -> btblocker_detectors::Options {
+        let mut options = btblocker_detectors::Options::default();
+        options.sensitivity = self.sensitivity.into();
+        options.entropy_threshold = self.entropy_threshold;
+        options.min_payload = self.min_payload_size;
+        for technique in &self.disable {
+            options.set(technique.0, false);
+        }
+        options
     }
 }
 

@@ -37,13 +37,26 @@ pub fn client_name(client: &Client) -> Option<String> {
 /// Bytes up to the first zero, with everything unprintable as a dot.
 fn printable(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    let show = |&byte: &u8| if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' };
+    let show = |&byte: &u8| {
+        if (0x20..0x7f).contains(&byte) {
+            char::from(byte)
+        } else {
+            '.'
+        }
+    };
     bytes[..end].iter().map(show).collect()
 }
 
 /// `{"event":"flow",…}`: a flow is judged BitTorrent. `origin` is `("file", path)` or `("interface", name)`.
 pub fn flow(origin: (&str, &str), verdict: &FlowVerdict) -> Value {
-    let FlowVerdict { at, flow, evidence, corroboration, payload_len, .. } = verdict;
+    let FlowVerdict {
+        at,
+        flow,
+        evidence,
+        corroboration,
+        payload_len,
+        ..
+    } = verdict;
     let mut line = Map::new();
     line.insert("event".into(), json!("flow"));
     line.insert(origin.0.into(), json!(origin.1));
@@ -98,14 +111,20 @@ mod tests {
     #[test]
     fn times_are_written_with_microseconds() {
         assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(rfc3339(Timestamp(1_790_000_000_000_001)), "2026-09-21T14:13:20.000001Z");
+        assert_eq!(
+            rfc3339(Timestamp(1_790_000_000_000_001)),
+            "2026-09-21T14:13:20.000001Z"
+        );
         assert!(rfc3339(Timestamp(u64::MAX)).contains('.'));
     }
 
     #[test]
     fn names_of_clients_are_printable() {
         assert_eq!(client_name(&Client::Unknown), None);
-        assert_eq!(client_name(&Client::name(b"qBittorrent/4.5\x00\xff")), Some("qBittorrent/4.5".into()));
+        assert_eq!(
+            client_name(&Client::name(b"qBittorrent/4.5\x00\xff")),
+            Some("qBittorrent/4.5".into())
+        );
         assert_eq!(client_name(&Client::name(b"a\x01b")), Some("a.b".into()));
     }
 }

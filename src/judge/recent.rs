@@ -49,7 +49,8 @@ impl<K: Eq + Hash + Copy, V> Recent<K, V> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 

@@ -1,0 +1,65 @@
+# The entry points of the project; `make` alone lists them. Works as root, or with sudo where root is needed.
+
+INTERFACE ?= auto
+ARGS ?=
+E2E ?=
+PYTHON ?= /usr/bin/python3
+SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
+# What starts the daemon; sudo unless this is root already.
+RUN_WITH ?= $(SUDO)
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev libipset-dev libnftnl-dev libmnl-dev
+RUN_PACKAGES := iproute2 nftables iptables ipset
+TEST_PACKAGES := $(RUN_PACKAGES) procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
+	openssh-server openssh-client
+LINT_PACKAGES := shellcheck
+SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh)
+
+# Tests that make network namespaces need root: cargo builds as the user and starts the built tests through sudo.
+CARGO_RUNNER := $(if $(SUDO),--config 'target."cfg(all())".runner = "sudo -E"')
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: cargo
+cargo:
+	@command -v cargo >/dev/null || { \
+		echo "cargo is missing: install Rust with rustup, https://rustup.rs (Debian's own Rust is too old)" >&2; exit 1; }
+
+.PHONY: setup
+setup: cargo ## install the packages that the build and the daemon need (Debian, Ubuntu)
+	@contrib/install-packages.sh $(BUILD_PACKAGES) $(RUN_PACKAGES)
+
+.PHONY: setup-test
+setup-test: setup ## install the packages that the tests need: real BitTorrent clients among them
+	@contrib/install-packages.sh $(TEST_PACKAGES)
+
+.PHONY: build
+build: setup ## build target/release/btblocker
+	cargo build --release --locked
+
+.PHONY: run
+run: build ## watch INTERFACE (default: the one of the default route) and ban; ARGS="..." adds options
+	$(RUN_WITH) target/release/btblocker --interface $(INTERFACE) $(ARGS)
+
+.PHONY: test
+test: setup-test ## all Rust tests, then a short selection of the end-to-end test
+	cargo $(CARGO_RUNNER) test --workspace --locked
+	cargo build --locked
+	$(SUDO) $(PYTHON) -B tests/e2e/run.py --binary target/debug/btblocker --smoke
+
+.PHONY: e2e
+e2e: setup-test build ## the whole end-to-end test with real clients; E2E="PATTERN..." selects cases
+	$(SUDO) $(PYTHON) -B tests/e2e/run.py --binary target/release/btblocker $(E2E)
+
+.PHONY: lint
+lint: setup ## formatting, clippy and shellcheck; warnings are errors
+	@contrib/install-packages.sh $(LINT_PACKAGES)
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	shellcheck $(SCRIPTS)
+
+.PHONY: ci
+ci: lint test e2e ## everything that must hold before a release

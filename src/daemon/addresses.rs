@@ -1,0 +1,59 @@
+//! Whom the operator answers for, and who is never banned, from configuration and network.
+
+use std::net::IpAddr;
+
+use crate::ban::{Element, Exemption, Exemptions};
+use crate::config::Config;
+use crate::judge::Addresses;
+use crate::network::Network;
+
+/// Local networks and exemptions at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Answerable {
+    local: Vec<Element>,
+    exemptions: Exemptions,
+}
+
+impl Answerable {
+    pub(super) fn new(config: &Config, network: &Network) -> Self {
+        let found = || {
+            let prefixes = network.local_networks().into_iter();
+            prefixes
+                .filter_map(|prefix| Element::network(prefix.address(), prefix.prefix_len()))
+                .collect()
+        };
+        let local = if config.local_networks.is_empty() {
+            found()
+        } else {
+            config.local_networks.clone()
+        };
+        let mut exemptions = Exemptions::default();
+        for element in &config.allow {
+            exemptions.add(*element, Exemption::Allowed);
+        }
+        for (addresses, why) in [
+            (network.own_addresses(), Exemption::Own),
+            (network.gateways(), Exemption::Gateway),
+            (network.resolvers.clone(), Exemption::Resolver),
+            (network.ssh_peers.clone(), Exemption::SshPeer),
+        ] {
+            for address in addresses {
+                exemptions.add(Element::host(address), why);
+            }
+        }
+        Self { local, exemptions }
+    }
+
+    pub(super) fn exemptions(&self) -> &Exemptions {
+        &self.exemptions
+    }
+}
+
+impl Addresses for Answerable {
+    fn is_local(&self, address: IpAddr) -> bool {
+        self.local.iter().any(|network| network.contains(address))
+    }
+    fn may_be_banned(&self, address: IpAddr) -> bool {
+        self.exemptions.of(address).is_none()
+    }
+}

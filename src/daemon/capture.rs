@@ -1,0 +1,105 @@
+//! One thread per interface, each with its dispatcher.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use log::{info, warn};
+
+use crate::capture::{
+    CaptureError, CaptureStatus, FrameBatch, FrameSink, KernelCounters, LiveCapture, LiveOptions, Stop,
+};
+use crate::config::Config;
+use crate::pipeline::{Dispatcher, Workers};
+
+/// The capture threads.
+pub(super) struct Captures {
+    threads: Vec<(String, JoinHandle<Result<(), CaptureError>>)>,
+    counters: Vec<(String, Arc<KernelCounters>)>,
+}
+
+/// Takes an interface's frames and news.
+struct Sink {
+    interface: String,
+    dispatcher: Dispatcher,
+}
+
+impl FrameSink for Sink {
+    fn frames(&mut self, batch: &mut FrameBatch) {
+        self.dispatcher.dispatch(batch);
+    }
+    fn status(&mut self, status: &CaptureStatus) {
+        match status {
+            CaptureStatus::Running => info!("{}: capturing on {0}", self.interface),
+            CaptureStatus::Waiting { reason } => {
+                warn!("{}: not capturing: {reason}; waiting for it", self.interface);
+            }
+        }
+    }
+}
+
+impl Captures {
+    /// Opens all interfaces, then starts a thread for each.
+    pub(super) fn start(
+        config: &Config,
+        interfaces: &[String],
+        workers: &Workers,
+        stop: &Stop,
+    ) -> anyhow::Result<Self> {
+        let options = LiveOptions {
+            ring_bytes: config.buffer_size,
+            snaplen: config.snaplen,
+            timeout: config.capture_delay,
+            ..LiveOptions::default()
+        };
+        let mut opened = Vec::new();
+        for (number, name) in (0_u16..).zip(interfaces) {
+            opened.push(LiveCapture::open(name, number, &options)?);
+        }
+        let mut captures = Self {
+            threads: Vec::new(),
+            counters: Vec::new(),
+        };
+        for mut capture in opened {
+            let interface = capture.name().to_owned();
+            captures.counters.push((interface.clone(), capture.counters()));
+            let mut sink = Sink {
+                interface: interface.clone(),
+                dispatcher: workers.dispatcher(),
+            };
+            let stop = stop.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("capture-{interface}"))
+                .spawn(move || capture.run(&mut sink, &stop))?;
+            captures.threads.push((interface, thread));
+        }
+        Ok(captures)
+    }
+
+    /// Whether every thread still runs.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        for (interface, thread) in &self.threads {
+            anyhow::ensure!(!thread.is_finished(), "{interface}: the capture thread has ended");
+        }
+        Ok(())
+    }
+
+    /// Waits for the threads, after the stop signal.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        let mut outcome = Ok(());
+        for (interface, thread) in self.threads {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => outcome = Err(error.into()),
+                Err(_) => outcome = Err(anyhow::anyhow!("{interface}: the capture thread panicked")),
+            }
+        }
+        for (interface, counters) in self.counters {
+            let stats = counters.stats();
+            info!(
+                "{interface}: {} frames received, {} dropped by the kernel, {} by the interface",
+                stats.received, stats.dropped, stats.if_dropped
+            );
+        }
+        outcome
+    }
+}

@@ -1,0 +1,68 @@
+//! README and code agree.
+
+use std::fs;
+use std::path::Path;
+
+use btblocker::config::Config;
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// A value as the README writes it: lists with commas, nothing as `(empty)`.
+fn written(value: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = match value {
+        serde_json::Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join(","),
+        other => text(other),
+    };
+    if text.is_empty() {
+        "(empty)".to_owned()
+    } else {
+        format!("`{text}`")
+    }
+}
+
+#[test]
+fn every_key_stands_in_the_readme_with_its_default() {
+    let (readme, values) = (readme(), serde_json::to_value(Config::default()).unwrap());
+    for (key, value) in values.as_object().unwrap() {
+        // 32-bit floats gain digits as JSON.
+        let value = if key == "entropy_threshold" {
+            serde_json::json!("5.9")
+        } else {
+            value.clone()
+        };
+        let row = format!("| `{key}` | {} |", written(&value));
+        assert!(readme.contains(&row), "README.md lacks the row {row}");
+    }
+}
+
+#[test]
+fn every_flag_names_a_key_and_its_default() {
+    let values = serde_json::to_value(Config::default()).unwrap();
+    let command = <btblocker::cli::Cli as clap::CommandFactory>::command();
+    for argument in command
+        .get_arguments()
+        .filter(|argument| !matches!(argument.get_id().as_str(), "config"))
+    {
+        let key = argument.get_id().as_str().trim_start_matches("no_");
+        let value = values
+            .get(key)
+            .unwrap_or_else(|| panic!("--{key} is no key of the configuration"));
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        if let Some((_, default)) = help.split_once("[default: ") {
+            let default = default.trim_end_matches(']');
+            let real = written(&if key == "entropy_threshold" {
+                serde_json::json!("5.9")
+            } else {
+                value.clone()
+            });
+            let empty = real == "(empty)" && default.starts_with("found");
+            assert!(
+                empty || real == format!("`{default}`"),
+                "--{key}: help says {default}, it is {real}"
+            );
+        }
+    }
+}
