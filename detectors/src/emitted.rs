@@ -27,6 +27,10 @@ impl Emitted {
         }
         true
     }
+    /// Whether nothing was noted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.levels == [0; 3]
+    }
     /// Forgets everything.
     pub(crate) const fn clear(&mut self) {
         self.levels = [0; 3];

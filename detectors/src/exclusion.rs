@@ -56,3 +56,69 @@ fn is_dns(bytes: &[u8]) -> bool {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn only_what_is_certain_is_excluded() {
+        let filled = |head: &[u8], len: usize| {
+            let mut bytes = head.to_vec();
+            bytes.resize(len, 0x55);
+            bytes
+        };
+        let dhcp = {
+            let mut bytes = filled(&[1, 1, 6, 0], 240);
+            bytes.splice(236.., [0x63, 0x82, 0x53, 0x63]);
+            bytes
+        };
+        let stun = [0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42];
+        let table: &[(&str, Vec<u8>, bool)] = &[
+            ("stun", filled(&stun, 28), true),
+            ("stun of another length", filled(&stun, 29), false),
+            ("turn channel", filled(&[0x40, 1, 0, 10], 14), true),
+            ("turn channel, padded", filled(&[0x40, 1, 0, 9], 16), true),
+            (
+                "turn channel of another length",
+                filled(&[0x40, 1, 0, 10], 20),
+                false,
+            ),
+            ("dtls", filled(&[22, 0xfe, 0xfd], 60), true),
+            ("capwap dtls", filled(&[1, 0, 0, 0, 22, 0xfe, 0xff], 60), true),
+            ("quic 1", filled(&[0xc0, 0, 0, 0, 1], 1200), true),
+            ("quic 2", filled(&[0xd0, 0x6b, 0x33, 0x43, 0xcf], 1200), true),
+            ("quic draft 29", filled(&[0xc3, 0xff, 0, 0, 29], 1200), true),
+            ("google quic", filled(b"\xc3Q046", 1200), true),
+            ("quic short", filled(&[0x41, 0x99, 0x88, 0x77], 1200), false),
+            ("wireguard initiation", filled(&[1, 0, 0, 0], 148), true),
+            ("wireguard response", filled(&[2, 0, 0, 0], 92), true),
+            ("wireguard cookie", filled(&[3, 0, 0, 0], 64), true),
+            ("wireguard keep-alive", filled(&[4, 0, 0, 0], 32), true),
+            ("utp data of id 0", filled(&[1, 0, 0, 0], 149), false),
+            ("dhcp", dhcp, true),
+            (
+                "dns",
+                b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\0\0\x1c\0\x01".to_vec(),
+                true,
+            ),
+            (
+                "dns without its class",
+                b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\0\0\x1c".to_vec(),
+                false,
+            ),
+            ("utp syn", filled(&[0x41, 0, 0x12, 0x34], 20), false),
+            (
+                "dht",
+                b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe".to_vec(),
+                false,
+            ),
+            ("nothing", Vec::new(), false),
+        ];
+        for (name, bytes, excluded) in table {
+            let wire_len = u32::try_from(bytes.len()).expect("a datagram's size");
+            assert_eq!(is_other_protocol(bytes, wire_len), *excluded, "{name}");
+        }
+    }
+}

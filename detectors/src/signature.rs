@@ -1,9 +1,8 @@
 //! The byte signatures of the crate `btblocker-signatures`, as evidence.
 //!
 //! Promise: a signature counts only at the place in a message that its entry names. Asked last, for what no
-//! technique recognised; so an entry whose structure a technique knows in full is then at most strong, as
-//! that technique has seen it and refused. Proves nobody. Entries of classes that this crate has no word for
-//! (other swarms) are for reports of other crates and give no evidence.
+//! technique recognised. Confidence is the entry's. Proves nobody. Entries of classes that this crate has no
+//! word for (other swarms) give no evidence.
 
 use btblocker_signatures::{self as signatures, Anchor, Transport};
 
@@ -19,7 +18,8 @@ pub(crate) fn find(
     signatures::at(anchor, transport, field).filter_map(move |signature| {
         let confidence = match signature.confidence {
             signatures::Confidence::Weak => Confidence::Weak,
-            signatures::Confidence::Strong | signatures::Confidence::Conclusive => Confidence::Strong,
+            signatures::Confidence::Strong => Confidence::Strong,
+            signatures::Confidence::Conclusive => Confidence::Conclusive,
         };
         let class = class(signature.class)?;
         Some(Evidence::new(Technique::Signature, signature.id, confidence, speaker).of_class(class))
@@ -41,13 +41,5 @@ mod tests {
             let known = class(signature.class).is_some() || signature.class == "other-swarm";
             assert!(known, "{}: {}", signature.id, signature.class);
         }
-    }
-
-    #[test]
-    fn what_a_technique_refused_is_at_most_strong() {
-        let bytes = b"d1:ad2:id20:not a message";
-        let found = find(Anchor::DatagramStart, Transport::Udp, bytes, Side::Originator);
-        let found: std::vec::Vec<_> = found.map(|one| (one.rule, one.confidence)).collect();
-        assert_eq!(found, [("krpc-query", Confidence::Strong)]);
     }
 }

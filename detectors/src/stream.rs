@@ -57,12 +57,17 @@ impl Default for StreamBuffers {
     }
 }
 
+/// Half of the sequence space: differences below it mean "later" (RFC 9293 section 3.4).
+const HALF: u32 = 1 << 31;
+/// How far behind the newest byte a segment is taken for the newest one: more than receive windows hold.
+const RESYNC_BYTES: u32 = 16 << 20;
+
 /// Where one direction of a stream stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Direction {
     /// Sequence number of the first byte.
     base: u32,
-    /// Highest offset seen plus one.
+    /// Offset behind the newest byte, modulo 2^32.
     top: u32,
     /// Bytes in order from the first one, at most [`PREFIX_BYTES`].
     ordered: u16,
@@ -70,6 +75,8 @@ pub(crate) struct Direction {
     based: bool,
     /// Whether `base` comes from a SYN.
     start_seen: bool,
+    /// Whether payload was seen.
+    spoke: bool,
 }
 
 /// What one segment added to its direction.
@@ -96,17 +103,17 @@ impl Direction {
     pub(crate) const fn start_seen(&self) -> bool {
         self.start_seen
     }
-    /// Offset behind the newest byte seen.
+    /// Offset behind the newest byte seen, modulo 2^32.
     pub(crate) const fn top(&self) -> u32 {
         self.top
     }
     /// Whether payload was seen.
     pub(crate) const fn spoke(&self) -> bool {
-        self.top > 0
+        self.spoke
     }
     /// Takes the first byte's sequence number from a SYN. One that comes after payload is not believed.
     pub(crate) const fn syn(&mut self, sequence: u32) {
-        if self.top == 0 {
+        if !self.spoke {
             self.base = sequence;
             self.based = true;
             self.start_seen = true;
@@ -126,23 +133,29 @@ impl Direction {
             self.based = true;
         }
         let offset = sequence.wrapping_sub(self.base);
-        // The upper half of the sequence space lies before the first byte.
-        let (offset, before) = if offset < 1 << 31 {
-            (offset, 0)
-        } else {
-            (0, offset.wrapping_neg())
-        };
-        let end = offset.saturating_add(wire_len.saturating_sub(before));
-        let before = usize::try_from(before).unwrap_or(usize::MAX).min(payload.len());
-        let new = payload.get(before..).unwrap_or(&[]);
+        let end = offset.wrapping_add(wire_len);
+        let (ahead, behind) = (end.wrapping_sub(self.top), self.top.wrapping_sub(end));
+        // A segment far ahead that no window allows must not hide what really follows.
+        let fresh = wire_len > 0 && (ahead.wrapping_sub(1) < HALF || (RESYNC_BYTES..HALF).contains(&behind));
+        if fresh {
+            self.top = end;
+            self.spoke = true;
+        }
         let mut added = Added {
             ordered: 0,
-            fresh: !new.is_empty() && end > self.top,
-            inside: before,
+            fresh,
+            inside: 0,
         };
-        self.top = self.top.max(if new.is_empty() { 0 } else { end });
-        let at = usize::try_from(offset).unwrap_or(usize::MAX);
         if let Some(buffers) = buffers {
+            // The upper half of the sequence space lies before the first byte.
+            let (offset, before) = if offset < HALF {
+                (offset, 0)
+            } else {
+                (0, offset.wrapping_neg())
+            };
+            let before = usize::try_from(before).unwrap_or(usize::MAX).min(payload.len());
+            let new = payload.get(before..).unwrap_or(&[]);
+            let at = usize::try_from(offset).unwrap_or(usize::MAX);
             let room = PREFIX_BYTES.saturating_sub(at).min(new.len());
             added.inside = before + room;
             let had = self.ordered;
@@ -150,6 +163,7 @@ impl Direction {
             added.ordered = self.ordered - had;
             // A hole that is filled is as good as new bytes at the top.
             added.fresh |= added.ordered > 0;
+            self.spoke |= added.ordered > 0;
         }
         added
     }
@@ -316,6 +330,19 @@ mod tests {
         let (direction, bytes) = placed(Some(0), &[(0, &large)]);
         assert_eq!(bytes.len(), PREFIX_BYTES);
         assert!(direction.is_full());
+    }
+
+    #[test]
+    fn bytes_are_fresh_once_and_behind_gigabytes_and_after_a_forged_jump() {
+        let mut direction = Direction::default();
+        let mut fresh = |sequence: u32| direction.place(A, sequence, b"abcd", 4, None).fresh;
+        assert!(fresh(100) && fresh(104) && !fresh(100));
+        for part in 1..9u32 {
+            assert!(fresh(100u32.wrapping_add(part.wrapping_mul(1 << 30))), "{part}");
+        }
+        let now = 100u32.wrapping_add(8u32.wrapping_mul(1 << 30));
+        assert!(fresh(now.wrapping_add(1 << 25)), "forged");
+        assert!(fresh(now.wrapping_add(4)), "what really follows");
     }
 
     #[test]

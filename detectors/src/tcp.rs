@@ -6,7 +6,7 @@
 //!
 //! | what ends | when |
 //! |---|---|
-//! | reading the beginning | both directions have 4 KiB, or one is 64 KiB ahead, or 1,024 segments came |
+//! | reading the beginning | both directions have 4 KiB, or one is at 64 KiB, or 32 flights or 8,192 segments came |
 //! | reading segments | TLS or SSH after its first flights; else after 400 segments with payload, 4,000 when anything was found or less than 512 KiB of an opaque flow passed; never after a conclusive finding |
 //!
 //! 400 segments hold about 35 blocks of 16 KiB: enough for every rule of `entropy` and `peer_message`.
@@ -33,8 +33,10 @@ const SEGMENTS: u16 = 400;
 const SEGMENTS_OF_SUSPECT: u16 = 4_000;
 /// Bytes of one direction of an opaque flow that are read at least, in small segments, too: 32 blocks.
 const OPAQUE_BYTES: u32 = 512 << 10;
-/// Segments with payload during which the beginning is read.
-const STREAM_SEGMENTS: u16 = 1_024;
+/// Flights during which the beginning is read: a negotiation with a proxy takes six, an exchange of keys five.
+const STREAM_FLIGHTS: usize = 32;
+/// Segments with payload during which the beginning is read: both directions byte by byte.
+const STREAM_SEGMENTS: u16 = 8_192;
 /// Bytes of one direction behind which the beginning of the other is not waited for.
 const STREAM_BYTES: u32 = 64 << 10;
 /// Segments with payload after which a sealed protocol is believed.
@@ -107,8 +109,8 @@ pub struct TcpInspector {
     begun: bool,
     /// Whether the exchange of keys is judged.
     judged: bool,
-    /// Whether another product uses the framing.
-    foreign: bool,
+    /// The other product that uses the framing.
+    product: Option<Class>,
     /// Whether a handshake was seen.
     greeted: bool,
     /// Whether messages in the clear were seen.
@@ -184,12 +186,22 @@ impl TcpInspector {
             } else {
                 segment.payload
             };
-            self.read_segment(side, whole, &mut context);
+            if !self.is_settled() {
+                self.read_segment(side, whole, &mut context);
+            } else if self.sizes(side).is_short(segment.wire_len) && (self.greeted || self.plain) {
+                // Peers are still learned from messages, which end in short segments.
+                self.read_patterns(side, whole, true, &mut context);
+            }
         }
-        if added.fresh {
+        if added.fresh && !self.is_settled() {
             self.read_sizes(side, &mut context);
         }
         self.progress()
+    }
+
+    /// Whether the flow is recognised beyond doubt, and told since the last [`TcpInspector::rearm`].
+    fn is_settled(&self) -> bool {
+        self.begun && self.surest == Some(Confidence::Conclusive) && !self.emitted.is_empty()
     }
 
     fn direction(&mut self, side: Side) -> &mut Direction {
@@ -218,6 +230,7 @@ impl TcpInspector {
         let [a, b] = &self.directions;
         self.begun |= (a.is_full() && b.is_full())
             || a.top().max(b.top()) > STREAM_BYTES
+            || self.flights.begun() >= STREAM_FLIGHTS
             || self.segments >= STREAM_SEGMENTS;
         let sealed = self.protocol == Protocol::Sealed && self.segments >= SEALED_SEGMENTS;
         let conclusive = self.surest == Some(Confidence::Conclusive);
@@ -226,7 +239,7 @@ impl TcpInspector {
         } else {
             SEGMENTS
         };
-        if (sealed || self.segments >= limit) && !conclusive {
+        if (sealed || self.begun && self.segments >= limit) && !conclusive {
             Progress::Done
         } else if self.begun || sealed {
             Progress::Packets
@@ -255,8 +268,13 @@ impl TcpInspector {
     }
 
     fn emit(&mut self, mut evidence: Evidence, context: &mut Context<'_>) {
-        if self.foreign && evidence.class == Class::BitTorrent {
-            return;
+        if evidence.class == Class::BitTorrent {
+            match self.product {
+                None => {}
+                Some(Class::Blizzard) => evidence.class = Class::Blizzard,
+                // Its messages are the same, its content is not.
+                Some(_) => return,
+            }
         }
         if context.options.enabled(evidence.technique)
             && self.is_believed(&evidence)
@@ -373,23 +391,36 @@ impl TcpInspector {
             && self.segments <= SEALED_SEGMENTS
             && !self.greeted
         {
-            let found = grammar::of_start(bytes);
-            if found != Protocol::Text || self.direction(side).start_seen() {
-                self.protocol = found;
-            }
+            self.name_segment(side, bytes);
         }
         match self.protocol {
             Protocol::Http => self.read_http_segment(side, bytes, context),
             Protocol::Text | Protocol::Sealed => {}
             Protocol::Unknown | Protocol::Binary => {
-                if let Some((at, found)) = handshake::find(bytes)
-                    && found.info_hash.is_some()
-                {
+                if let Some((at, found)) = handshake::find(bytes) {
                     let first = at == 0 && self.is_first(side, bytes);
-                    self.greet(side, &found, first, context);
+                    let is_peer = found.class == Class::BitTorrent || found.class == Class::Blizzard;
+                    if (is_peer && found.info_hash.is_some()) || (!is_peer && first) {
+                        self.greet(side, &found, first, context);
+                    }
                 }
                 self.read_patterns(side, bytes, true, context);
             }
+        }
+    }
+
+    /// Names the protocol of a flow without buffers by the start of one of its first segments.
+    fn name_segment(&mut self, side: Side, bytes: &[u8]) {
+        if bytes.starts_with(b"CONNECT ") {
+            self.proxy = Proxy::Opened;
+        }
+        // What a proxy says of the tunnel is not what is inside.
+        if self.proxy == Proxy::Opened && (side == Side::Originator || bytes.starts_with(b"HTTP/1.")) {
+            return;
+        }
+        let found = grammar::of_start(bytes);
+        if found != Protocol::Text || self.direction(side).start_seen() {
+            self.protocol = found;
         }
     }
 

@@ -15,6 +15,7 @@
 //! a flow has one remote end; 24 datagrams are the first seconds of any exchange.
 
 use btblocker_signatures::{Anchor, Transport};
+use memchr::memmem;
 
 use crate::extension::{self, Announced};
 use crate::reported::{Reported, Sink};
@@ -211,7 +212,11 @@ impl UdpInspector {
                 datagram.payload,
                 datagram.from,
             );
-            found.for_each(|evidence| sink.report(evidence));
+            for mut evidence in found {
+                // The techniques above know these structures in full, and have refused this one.
+                evidence.confidence = evidence.confidence.min(Confidence::Strong);
+                sink.report(evidence);
+            }
         }
     }
 
@@ -225,26 +230,25 @@ impl UdpInspector {
         if self.excluded {
             return;
         }
-        let mut report = |technique, rule, confidence, speaker| {
-            sink.report(Evidence::new(technique, rule, confidence, speaker).proving(seen.proven));
+        let initiator = seen.initiator.unwrap_or(Side::Originator);
+        let mut tell = |technique, rule, confidence, speaker| {
+            let mut evidence = Evidence::new(technique, rule, confidence, speaker).proving(seen.proven);
+            evidence.key = seen.key;
+            sink.report(evidence);
         };
         if seen.syn {
-            report(Technique::Utp, "syn", Confidence::Strong, from);
+            tell(Technique::Utp, "syn", Confidence::Strong, from);
         }
         if seen.answer {
-            report(Technique::Utp, "answer", Confidence::Strong, from);
+            tell(Technique::Utp, "answer", Confidence::Strong, from);
         }
         if seen.connected {
-            report(Technique::Utp, "connection", Confidence::Strong, Side::Originator);
+            tell(Technique::Utp, "connection", Confidence::Strong, initiator);
         }
-        if let Some((initiator, fit)) = seen.encrypted {
-            let (rule, confidence) = match fit {
-                Encrypted::Exact => ("utp-mse", Confidence::Strong),
-                Encrypted::Shape => ("utp-mse-shape", Confidence::Weak),
-            };
-            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, initiator);
-            evidence.key = seen.key;
-            sink.report(evidence.proving(seen.proven));
+        match seen.encrypted {
+            Some(Encrypted::Exact) => tell(Technique::Mse, "utp-mse", Confidence::Strong, initiator),
+            Some(Encrypted::Shape) => tell(Technique::Mse, "utp-mse-shape", Confidence::Weak, initiator),
+            None => {}
         }
     }
 
@@ -256,6 +260,10 @@ impl UdpInspector {
         if let Some((_, handshake)) = handshake::find(packet.payload) {
             self.product = handshake.class;
             sink.report(handshake.evidence(from).proving(seen.proven));
+        }
+        // Every message begins with a length below 65,536; encrypted bytes rarely hold two zero bytes.
+        if memmem::find(packet.payload, b"\0\0").is_none() {
+            return;
         }
         let mut messages = [None; 4];
         let mut free = messages.iter_mut();

@@ -92,7 +92,7 @@ impl Exchange {
             }
         }
         if !sink.recognised {
-            self.answer(bytes, speaker, now_ms, sink);
+            self.answer(datagram, now_ms, sink);
         }
     }
 
@@ -160,7 +160,8 @@ impl Exchange {
         sink.report(evidence);
     }
 
-    fn answer(&mut self, bytes: &[u8], speaker: Side, now_ms: u32, sink: &mut Sink<'_>) {
+    fn answer(&mut self, datagram: &UdpDatagram<'_>, now_ms: u32, sink: &mut Sink<'_>) {
+        let (bytes, speaker) = (datagram.payload, datagram.from);
         let (Some(action @ CONNECT..=ERROR), Some(transaction)) = (number(bytes, 0), number(bytes, 4)) else {
             return;
         };
@@ -184,6 +185,8 @@ impl Exchange {
                 .proving(Ends::only(speaker)),
         );
         if action == ANNOUNCE {
+            // The capture may end before the list does.
+            self.ipv4 |= !datagram.wire_len.saturating_sub(20).is_multiple_of(18);
             self.learn(bytes.get(20..).unwrap_or_default(), asked, sink);
         }
     }
@@ -192,8 +195,7 @@ impl Exchange {
         self.issued.contains(issue(to, id), now_ms, CONNECTION_MS)
     }
 
-    fn learn(&mut self, peers: &[u8], told: Side, sink: &mut Sink<'_>) {
-        self.ipv4 |= !peers.len().is_multiple_of(18);
+    fn learn(&self, peers: &[u8], told: Side, sink: &mut Sink<'_>) {
         let (entries, _) = peers.as_chunks::<18>();
         let ipv6 = !self.ipv4 && entries.iter().all(is_ipv6_peer);
         let mut teach = |endpoint| {

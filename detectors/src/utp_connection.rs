@@ -112,8 +112,10 @@ pub(crate) struct Seen {
     pub(crate) connected: bool,
     /// Ends proven so far.
     pub(crate) proven: Ends,
-    /// The flights inside are those of an encrypted handshake, begun by this end.
-    pub(crate) encrypted: Option<(Side, Encrypted)>,
+    /// The end that sent the syn, where it was seen.
+    pub(crate) initiator: Option<Side>,
+    /// The flights inside are those of an encrypted handshake.
+    pub(crate) encrypted: Option<Encrypted>,
     /// Hash of the initiator's public key, with `encrypted`.
     pub(crate) key: Option<u64>,
     /// Packets that belong to the connection, this one included.
@@ -243,8 +245,9 @@ impl Connection {
         seen.connected = self.is_connected();
         seen.proven = self.proven();
         seen.packets = self.packets;
-        if let (true, Some((initiator, _))) = (seen.connected, self.syn) {
-            seen.encrypted = self.encrypted(options).map(|fit| (initiator, fit));
+        seen.initiator = self.syn.map(|(initiator, _)| initiator);
+        if seen.connected {
+            seen.encrypted = self.encrypted(options);
             seen.key = Some(self.key).filter(|key| seen.encrypted.is_some() && *key != 0);
         }
         seen

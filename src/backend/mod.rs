@@ -167,7 +167,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Elements per set by default: 2^20. A set costs memory only for what it holds (about 100 bytes each).
+    /// Elements per set by default: 2^20. A set costs memory only for what it holds: in
+    /// an ipset of 100,000 hosts 42 bytes each for IPv4 and 56 for IPv6 (`ipset list -t`, Linux 6.18).
     pub const MAX_ELEMENTS: NonZeroU32 = NonZeroU32::MIN.saturating_add((1 << 20) - 1);
     /// Default timeout in seconds: five hours, as the predecessor's sets had it.
     pub const DEFAULT_TIMEOUT_SECS: u32 = 18_000;

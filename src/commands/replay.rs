@@ -19,7 +19,7 @@ use crate::cli::Format;
 use crate::config::Config;
 use crate::event;
 use crate::flow::FlowHasher;
-use crate::judge::{Addresses, BanVerdict, FlowVerdict, Judge, Verdict};
+use crate::judge::{Addresses, BanVerdict, FlowVerdict, Judge, Report, Verdict};
 use crate::metrics::Counters;
 use crate::network::{Ingress, Network};
 use crate::packet::Skip;
@@ -119,7 +119,10 @@ fn judge_file(config: &Config, path: &Path) -> Result<Outcomes, FileError> {
             Err(error) => break Some(error),
         }
         inspection.batch(&batch, &mut |report| {
-            judge.hear(&report, &addresses, &mut verdicts)
+            if let Report::Sighting(sighting) = &report {
+                log::debug!("{}: {sighting}", path.display());
+            }
+            judge.hear(&report, &addresses, &mut verdicts);
         });
         for verdict in verdicts.drain(..) {
             match verdict {

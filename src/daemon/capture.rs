@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crossbeam_channel::Sender;
 use log::{info, warn};
 
 use crate::capture::{
@@ -21,6 +22,8 @@ pub(super) struct Captures {
 struct Sink {
     interface: String,
     dispatcher: Dispatcher,
+    /// Dropped when the state of the interface is known.
+    begun: Option<Sender<()>>,
 }
 
 impl FrameSink for Sink {
@@ -28,6 +31,7 @@ impl FrameSink for Sink {
         self.dispatcher.dispatch(batch);
     }
     fn status(&mut self, status: &CaptureStatus) {
+        self.begun = None;
         match status {
             CaptureStatus::Running => info!("{}: capturing on {0}", self.interface),
             CaptureStatus::Waiting { reason } => {
@@ -38,7 +42,7 @@ impl FrameSink for Sink {
 }
 
 impl Captures {
-    /// Opens all interfaces, then starts a thread for each.
+    /// Opens all interfaces, then starts a thread for each; returns when every one captures or waits.
     pub(super) fn start(
         config: &Config,
         interfaces: &[String],
@@ -55,6 +59,7 @@ impl Captures {
         for (number, name) in (0_u16..).zip(interfaces) {
             opened.push(LiveCapture::open(name, number, &options)?);
         }
+        let (begun, all_begun) = crossbeam_channel::bounded(0);
         let mut captures = Self {
             threads: Vec::new(),
             counters: Vec::new(),
@@ -65,6 +70,7 @@ impl Captures {
             let mut sink = Sink {
                 interface: interface.clone(),
                 dispatcher: workers.dispatcher(),
+                begun: Some(begun.clone()),
             };
             let stop = stop.clone();
             let thread = std::thread::Builder::new()
@@ -72,6 +78,9 @@ impl Captures {
                 .spawn(move || capture.run(&mut sink, &stop))?;
             captures.threads.push((interface, thread));
         }
+        drop(begun);
+        // Nothing is ever sent: the channel closes when the last thread has told the state of its interface.
+        let _ = all_begun.recv();
         Ok(captures)
     }
 

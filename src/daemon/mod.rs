@@ -157,7 +157,7 @@ impl Daemon<'_> {
                 self.follow_network();
             }
             for element in self.manager.expire(self.start.elapsed()) {
-                info!("{element} unbanned: the time is over");
+                info!("unbanned {element}: the time is over");
             }
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE;
@@ -190,18 +190,18 @@ impl Daemon<'_> {
                         Outcome::Banned => {
                             let delay = age(because.at);
                             info!(
-                                "{origin}: {} banned: {}{client}, {delay} after the packet",
+                                "{origin}: banned {}: {}{client}, {delay} after the packet",
                                 ban.address,
                                 ban.reason()
                             );
                         }
-                        Outcome::Renewed => debug!("{origin}: {} renewed: {}", ban.address, ban.reason()),
+                        Outcome::Renewed => debug!("{origin}: renewed {}: {}", ban.address, ban.reason()),
                         Outcome::Cached => {}
                         Outcome::Exempt(why) => {
                             debug!("{origin}: {} is exempt ({})", ban.address, why.name())
                         }
                         Outcome::Full => warn!(
-                            "{origin}: {} not banned: {} hosts are banned already (max_bans)",
+                            "{origin}: cannot ban {}: {} hosts are banned already (max_bans)",
                             ban.address, self.config.max_bans
                         ),
                     }
@@ -260,7 +260,7 @@ impl Daemon<'_> {
         };
         self.answerable = Answerable::new(self.config, &network);
         for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
-            info!("{lifted} unbanned: it is never banned any more");
+            info!("unbanned {lifted}: it is never banned any more");
         }
         self.flush();
         self.ingress.publish(Ingress::new(&network, &self.interfaces));

@@ -34,8 +34,28 @@ struct Record {
     proven: Ends,
     /// Ends to which the corroboration points; both when the evidence stands by itself.
     subjects: Ends,
+    /// The flow was unwrapped from a proxy protocol: its responder only relays.
+    proxied: bool,
     /// The verdict, once the flow is judged BitTorrent.
     verdict: Option<FlowVerdict>,
+}
+
+impl Record {
+    fn corroboration(&self) -> Option<Corroboration> {
+        self.verdict.map(|verdict| verdict.corroboration)
+    }
+
+    /// Whether the end is proven to take part and answers for what was seen: conclusive bytes count against
+    /// the end that sent them, agreement about a whole conversation against the ends to which it points. A
+    /// proxy relays and takes no part.
+    fn takes_part(&self, side: Side) -> bool {
+        let answerable = match self.corroboration() {
+            Some(Corroboration::None) => self.speakers,
+            _ => self.subjects,
+        };
+        let relays = self.proxied && side == Side::Responder;
+        self.proven.contains(side) && answerable.contains(side) && !relays
+    }
 }
 
 /// Turns reports into verdicts.
@@ -78,15 +98,12 @@ impl Judge {
     }
 
     fn see(&mut self, sighting: &Sighting, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
-        let Sighting {
-            at, flow, evidence, ..
-        } = *sighting;
+        let Sighting { at, flow, .. } = *sighting;
         self.remember_flow(sighting);
         self.remember_hosts(sighting);
-        if !self.policy.classes.contains(&evidence.class) && evidence.class != Class::DhtMaintenance {
-            return;
+        if self.judge_flow(flow, at, verdicts) {
+            self.confirm(flow, at);
         }
-        self.judge_flow(flow, at, verdicts);
         // This sighting may be what the hosts' other flows were waiting for.
         for end in [flow.originator, flow.responder] {
             let waiting = self
@@ -117,6 +134,7 @@ impl Judge {
             speakers: Ends::NONE,
             proven: Ends::NONE,
             subjects: Ends::BOTH,
+            proxied: false,
             verdict: None,
         };
         let record = self.flows.entry(sighting.flow, sighting.at, new);
@@ -131,6 +149,7 @@ impl Judge {
         if evidence.confidence >= Confidence::Strong {
             record.speakers = record.speakers.union(Ends::only(evidence.speaker));
         }
+        record.proxied |= evidence.target.is_some() || evidence.class == Class::Socks;
         let one_sided =
             self.policy.one_sided && sighting.flow.transport == btblocker_detectors::Transport::Tcp;
         let assumed = if one_sided {
@@ -161,10 +180,10 @@ impl Judge {
             }
             let host = self.hosts.entry(own, at, Host::default);
             match (evidence.confidence, evidence.technique) {
-                (Confidence::Conclusive, _) if evidence.class == Class::BitTorrent => {
-                    host.confirmed = Some(at)
+                (Confidence::Conclusive, _) if evidence.class == Class::DhtMaintenance => {
+                    host.dht.insert(remote, at);
                 }
-                (Confidence::Conclusive, _) => host.dht.insert(remote, at),
+                (Confidence::Conclusive, _) => {}
                 (Confidence::Strong, Technique::Mse | Technique::Entropy) if side == Side::Originator => {
                     host.mse.insert(remote, at);
                 }
@@ -199,6 +218,11 @@ impl Judge {
             payload_len,
             ..
         } = record.best;
+        // Through a proxy that carries BitTorrent, the negotiation is a part of it.
+        let evidence = match corroboration {
+            Corroboration::SameHost if evidence.class == Class::Socks => evidence.of_class(Class::BitTorrent),
+            _ => evidence,
+        };
         let verdict = FlowVerdict {
             at,
             interface,
@@ -219,6 +243,12 @@ impl Judge {
     fn corroboration(&mut self, record: &Record, at: Timestamp) -> Option<(Corroboration, Ends)> {
         let Sighting { flow, evidence, .. } = record.best;
         let sensitivity = self.policy.sensitivity;
+        if evidence.class == Class::Socks {
+            return self.proxied(&flow, at);
+        }
+        if !self.policy.classes.contains(&evidence.class) && evidence.class != Class::DhtMaintenance {
+            return None;
+        }
         if evidence.confidence == Confidence::Conclusive {
             return Some((Corroboration::None, Ends::BOTH));
         }
@@ -254,22 +284,54 @@ impl Judge {
         None
     }
 
+    /// The use of a SOCKS proxy counts when the operator says so, or when the host speaks BitTorrent through
+    /// the same proxy on another flow.
+    fn proxied(&mut self, flow: &FlowId, at: Timestamp) -> Option<(Corroboration, Ends)> {
+        let client = Ends::only(Side::Originator);
+        if self.policy.classes.contains(&Class::Socks) {
+            return Some((Corroboration::None, client));
+        }
+        let host = self.hosts.get(&flow.originator.address, at)?;
+        host.confirmed
+            .has(flow.responder.address, at, CONFIRMED)
+            .then_some((Corroboration::SameHost, client))
+    }
+
+    /// Remembers the hosts that speak BitTorrent for certain on a judged flow.
+    fn confirm(&mut self, flow: FlowId, at: Timestamp) {
+        let Some(record) = self.flows.get(&flow, at).copied() else {
+            return;
+        };
+        let certain = matches!(
+            record.corroboration(),
+            Some(Corroboration::None | Corroboration::TwoTechniques)
+        );
+        if !certain || record.best.evidence.class != Class::BitTorrent {
+            return;
+        }
+        for side in [Side::Originator, Side::Responder] {
+            if record.takes_part(side) {
+                let (own, remote) = (flow.end(side).address, flow.end(side.other()).address);
+                self.hosts
+                    .entry(own, at, Host::default)
+                    .confirmed
+                    .insert(remote, at);
+            }
+        }
+    }
+
     /// Bans whom the policy names, for a flow that is judged.
     fn ban(&mut self, flow: FlowId, at: Timestamp, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
         let Some(record) = self.flows.get(&flow, at).copied() else {
             return;
         };
         let Some(because) = record.verdict else { return };
-        // Conclusive bytes count against the end that sent them; agreement about a whole conversation
-        // against the ends to which it points.
-        let answerable = match because.corroboration {
-            Corroboration::None => record.speakers,
-            _ => record.subjects,
-        };
-        let takes_part = |side: Side| record.proven.contains(side) && answerable.contains(side);
         for &side in self.targets(&flow, addresses) {
             let address = flow.end(side).ip();
-            if takes_part(side) && addresses.may_be_banned(address) && self.class_counts(&record, side, at) {
+            if record.takes_part(side)
+                && addresses.may_be_banned(address)
+                && self.class_counts(&record, side, at)
+            {
                 verdicts.push(Verdict::Ban(BanVerdict {
                     address,
                     because: FlowVerdict { at, ..because },
@@ -288,7 +350,7 @@ impl Judge {
             return true;
         }
         let host = self.hosts.get(&record.best.flow.end(side).address, at);
-        host.is_some_and(|host| host.dht.count(at, CONFIRMED) >= 2 || host.confirmed.is_some())
+        host.is_some_and(|host| host.dht.count(at, CONFIRMED) >= 2 || host.confirmed.count(at, CONFIRMED) > 0)
     }
 
     /// The ends that the policy allows to be banned; who of them takes part is decided elsewhere.
@@ -318,7 +380,7 @@ fn strong_with_history(
     side: Side,
     at: Timestamp,
 ) -> Option<Corroboration> {
-    if host.confirmed.is_some_and(|seen| at.since(seen) <= CONFIRMED) {
+    if host.confirmed.count(at, CONFIRMED) > 0 {
         return Some(Corroboration::SameHost);
     }
     let (remotes, enough) = match (technique, side) {

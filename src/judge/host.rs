@@ -44,6 +44,11 @@ impl<const N: usize> Remotes<N> {
             .map(|(remote, _)| *remote)
     }
 
+    /// Whether this address was seen within the last `micros`.
+    pub(super) fn has(&self, remote: u128, at: Timestamp, micros: u64) -> bool {
+        self.within(at, micros).any(|known| known == remote)
+    }
+
     /// Distinct addresses seen within the last `micros`.
     pub(super) fn count(&self, at: Timestamp, micros: u64) -> usize {
         self.within(at, micros).count()
@@ -73,8 +78,8 @@ pub(super) const MAX_PENDING: usize = 32;
 /// What is remembered of one host.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    /// Last conclusive evidence of class BitTorrent that the host sent while proven to take part.
-    pub confirmed: Option<Timestamp>,
+    /// Remotes with which the host spoke BitTorrent for certain, proven to take part.
+    pub confirmed: Remotes<8>,
     /// Remotes of flows that look like message stream encryption, which this host opened.
     pub mse: Remotes<8>,
     /// The same for flows that others opened to it.

@@ -1,5 +1,8 @@
 //! What the workers tell the judge. Reports are rare: most packets give none.
 
+use std::fmt;
+use std::net::SocketAddr;
+
 use btblocker_detectors::{Endpoint, Ends, Evidence, LearnedFrom, Side, Timestamp, Transport};
 
 /// A flow, its originator first.
@@ -39,6 +42,41 @@ pub struct Sighting {
     pub proven: Ends,
     /// Payload length of the packet, in bytes.
     pub payload_len: u32,
+}
+
+impl fmt::Display for Sighting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flow, evidence, .. } = self;
+        let proven = |side| {
+            if self.proven.contains(side) {
+                "proven"
+            } else {
+                "unproven"
+            }
+        };
+        let speaker = flow.end(evidence.speaker);
+        write!(
+            f,
+            "{} {} ({}, {}) by {}:{}, {} bytes; {flow}, {} > {}",
+            evidence.technique.name(),
+            evidence.rule,
+            evidence.confidence.name(),
+            evidence.class.name(),
+            speaker.ip(),
+            speaker.port,
+            self.payload_len,
+            proven(Side::Originator),
+            proven(Side::Responder),
+        )
+    }
+}
+
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, to) = (self.originator, self.responder);
+        let socket = |end: Endpoint| SocketAddr::new(end.ip(), end.port);
+        write!(f, "{} {} > {}", self.transport.name(), socket(from), socket(to))
+    }
 }
 
 /// An endpoint that a host was told of by plaintext BitTorrent traffic.

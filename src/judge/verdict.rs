@@ -83,16 +83,10 @@ impl BanVerdict {
             ..
         } = &self.because;
         format!(
-            "{} {} ({}), {} flow {}:{} > {}:{}; {}",
+            "{} {} ({}), {flow}; {corroboration}",
             evidence.technique.name(),
             evidence.rule,
             evidence.confidence.name(),
-            flow.transport.name(),
-            flow.originator.ip(),
-            flow.originator.port,
-            flow.responder.ip(),
-            flow.responder.port,
-            corroboration
         )
     }
 }

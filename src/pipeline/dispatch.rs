@@ -42,7 +42,7 @@ enum Way {
         inspection: Box<Inspection>,
         outbox: Outbox,
     },
-    HandOver(HandOver),
+    HandOver(Box<HandOver>),
 }
 
 impl Dispatcher {
@@ -52,8 +52,8 @@ impl Dispatcher {
             outbox,
         })
     }
-    pub(super) const fn hand_over(hand_over: HandOver) -> Self {
-        Self(Way::HandOver(hand_over))
+    pub(super) fn hand_over(hand_over: HandOver) -> Self {
+        Self(Way::HandOver(Box::new(hand_over)))
     }
     /// Looks at a batch or hands it on. `batch` is empty afterwards, with all its memory, though it may be another
     /// one.

@@ -208,6 +208,8 @@ impl Shard {
         }
         for learned in self.findings.learned() {
             let endpoint = match learned.endpoint {
+                // The end that spoke, at the port that it named or speaks from.
+                Endpoint { address: 0, port: 0 } => flow.end(learned.told.other()),
                 Endpoint { address: 0, port } => Endpoint {
                     address: flow.end(learned.told.other()).address,
                     port,

@@ -1,15 +1,17 @@
 //! Batches in, reports and counters out.
 
 use super::packets::{
-    A, ACK, B, FIN, SYN, at, batch, endpoint, extended_handshake, get_peers, handshake, peers, tcp, udp,
-    udp_fragments,
+    A, ACK, B, FIN, SYN, at, batch, endpoint, ethernet, extended_handshake, get_peers, handshake, peers, tcp,
+    udp, udp_fragments,
 };
 use super::{Inspection, Published, Settings};
+use crate::capture::{FrameBatch, LinkType};
 use crate::flow::FlowHasher;
 use crate::judge::{FlowId, LearnedPeer, Report, Sighting};
 use crate::metrics::Counters;
-use crate::network::Ingress;
+use crate::network::{Ingress, Interface, InterfaceKind, Network, Prefix};
 use btblocker_detectors::{Ends, LearnedFrom, Side, Technique, Transport};
+use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 
 fn inspection() -> Inspection {
@@ -178,7 +180,7 @@ fn evidence_comes_anew_while_the_traffic_goes_on() {
 fn a_settled_flow_costs_a_look_up_and_gives_its_memory_back() {
     let mut inspection = inspection();
     let frames: Vec<_> = (0..1000)
-        .map(|number: u32| (u64::from(number), tcp(A, B, number * 6, 1, ACK, b"foobar")))
+        .map(|number: u32| (u64::from(number), tcp(A, B, number * 600, 1, ACK, &[b'x'; 600])))
         .collect();
     assert!(run(&mut inspection, &frames).is_empty());
     let counters = inspection.counters();
@@ -238,4 +240,93 @@ fn what_is_no_packet_is_counted_by_reason() {
     assert_eq!((counters.frames, counters.flows_created), (2, 0));
     assert_eq!(counters.skipped.iter().sum::<u64>(), 2);
     assert_eq!(counters.skipped[crate::packet::Skip::NotTransport.index()], 1);
+}
+
+#[test]
+fn a_source_that_cannot_be_there_makes_no_flow() {
+    let prefix = |text: [u8; 4]| Prefix::new(Ipv4Addr::from(text).into(), 24).unwrap();
+    let interface = |index, name: &str, address: [u8; 4]| Interface {
+        name: name.to_owned(),
+        index,
+        kind: InterfaceKind::Ethernet,
+        mac: Some([2, 0, 0, 0, 1, index as u8]),
+        up: true,
+        master: None,
+        lower: None,
+        addresses: vec![(Ipv4Addr::from(address).into(), prefix(address))],
+    };
+    let network = Network {
+        interfaces: vec![
+            interface(1, "lan0", [10, 0, 0, 254]),
+            interface(2, "wan0", [198, 51, 100, 1]),
+        ],
+        ..Network::default()
+    };
+    let published = Published::new(Ingress::default());
+    let settings = Settings::new(NonZeroU32::new(1000).unwrap());
+    let mut inspection = Inspection::new(&settings, published.reader());
+    let frame = ethernet([2, 0, 0, 0, 7, 7], &udp(A, B, &get_peers(*b"ab")));
+    let mut on = |interface| {
+        let mut batch = FrameBatch::new();
+        assert!(batch.push(at(0), LinkType::Ethernet, interface, frame.len() as u32, &frame));
+        let mut reports = 0;
+        inspection.batch(&batch, &mut |_| reports += 1);
+        (
+            reports > 0,
+            inspection.counters().martian,
+            inspection.counters().flows_created,
+        )
+    };
+    published.publish(Ingress::new(&network, &["lan0", "wan0"]));
+    assert_eq!(
+        on(1),
+        (false, 1, 0),
+        "a new picture counts from the next batch on"
+    );
+    assert_eq!(on(0), (true, 1, 1));
+}
+
+#[test]
+fn a_silent_flow_gives_its_buffers_back() {
+    for (silence, missing) in [(20_000, 1), (31_000, 0)] {
+        let mut settings = Settings::new(NonZeroU32::new(1000).unwrap());
+        settings.stream_buffers = 1;
+        let mut inspection = Inspection::new(&settings, Published::new(Ingress::default()).reader());
+        let other = ([10, 0, 0, 2], 50_002);
+        run(&mut inspection, &[(0, tcp(A, B, 1, 1, ACK, b"x"))]);
+        for _ in 0..10 {
+            run(&mut inspection, &[(silence, udp(other, B, b"x"))]);
+        }
+        run(&mut inspection, &[(silence, tcp(other, B, 1, 1, ACK, b"x"))]);
+        assert_eq!(inspection.counters().buffers_missing, missing);
+    }
+}
+
+#[test]
+fn a_long_flow_gives_its_evidence_anew_among_other_payload() {
+    let mut inspection = inspection();
+    let mut frames = opening();
+    frames.push((3, tcp(A, B, 101, 501, ACK, &handshake(1))));
+    let noise = |millis: u64, segments: u32, with_request: bool| {
+        let mut frames = Vec::new();
+        for number in 0..segments {
+            let sequence = 169 + (millis as u32) * 100 + number * 17;
+            let request = b"\0\0\0\x0d\x06\0\0\0\x11\0\x02\x40\0\0\0\x40\0";
+            let payload = if with_request && number == 20 {
+                *request
+            } else {
+                [0xa5; 17]
+            };
+            frames.push((millis, tcp(A, B, sequence, 501, ACK, &payload)));
+        }
+        frames
+    };
+    frames.extend(noise(4, 6000, false));
+    assert!(!run(&mut inspection, &frames).is_empty());
+    for millis in [31_000, 62_000] {
+        assert!(
+            !run(&mut inspection, &noise(millis, 100, true)).is_empty(),
+            "at {millis}"
+        );
+    }
 }

@@ -107,6 +107,11 @@ pub(super) fn peers(transaction: [u8; 2]) -> Vec<u8> {
     bytes
 }
 
+/// A raw frame behind an Ethernet header with this source.
+pub(super) fn ethernet(source: [u8; 6], frame: &[u8]) -> Vec<u8> {
+    [&[2, 0, 0, 0, 0, 9][..], &source, &[8, 0], frame].concat()
+}
+
 /// One batch of raw IP frames on interface 3.
 pub(super) fn batch<'a>(frames: impl IntoIterator<Item = (u64, &'a [u8])>) -> FrameBatch {
     let mut batch = FrameBatch::new();

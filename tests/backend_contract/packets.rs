@@ -189,9 +189,11 @@ fn connects_and_echoes_tcp(target: SocketAddr, wait: Duration) -> bool {
     connect(target, wait).is_some_and(|stream| echoes_tcp(&stream, wait))
 }
 
+type Probe = fn(SocketAddr, Duration) -> bool;
+
 /// Probes every target with every protocol, all at once; gives what passes.
 fn passing_from_here(targets: &[&str], wait: Duration) -> Vec<String> {
-    let probes: [(_, fn(SocketAddr, Duration) -> bool); 3] = [
+    let probes: [(_, Probe); 3] = [
         ("icmp", pings),
         ("udp", echoes_udp),
         ("tcp", connects_and_echoes_tcp),

@@ -89,6 +89,19 @@ fn other_bencode_is_nothing() {
 }
 
 #[test]
+fn a_known_beginning_of_a_broken_message_is_strong() {
+    check(
+        "bytes left over",
+        &[(
+            O,
+            0,
+            &[&ping(b"abcd")[..], b"x"].concat(),
+            &["signature/krpc-query strong O +"],
+        )],
+    );
+}
+
+#[test]
 fn an_answer_with_a_long_transaction_proves_the_responder() {
     check(
         "4 bytes",

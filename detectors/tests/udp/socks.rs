@@ -79,3 +79,19 @@ fn inner_evidence_that_is_only_strong_is_dropped() {
     );
     check("header alone", &[(O, 0, HEADER, &[])]);
 }
+
+#[test]
+fn a_handshake_in_a_utp_stream_behind_the_header_counts() {
+    let steps: Vec<Step> = crate::utp::plaintext()
+        .into_iter()
+        .map(|(from, at, bytes)| (from, at, wrapped(HEADER, &bytes)))
+        .collect();
+    let said: Vec<_> = play(&steps).iter().map(words).collect();
+    assert_eq!(
+        said,
+        [
+            "handshake/handshake conclusive O +OR",
+            "handshake/handshake conclusive R +OR"
+        ]
+    );
+}
