@@ -1,32 +1,358 @@
-//! temp
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+//! The kernel sets that hold the bans, each behind [`SetBackend`].
+//!
+//! | backend  | sets                               | who drops                                              |
+//! |----------|------------------------------------|--------------------------------------------------------|
+//! | ipset    | `NAME`, `NAME6` (hash:net)         | own tables `ip btblocker`, `ip6 btblocker`, or any rule of iptables that uses the sets |
+//! | nftables | `NAME`, `NAME6`, `NAME_net`, `NAME6_net` in table `inet btblocker` | the same table          |
+//! | xdp      | maps of a BPF program              | the program on each interface                          |
+//! | dry-run  | memory of this process             | nobody                                                 |
+//!
+//! Promise: only sets of these names and tables named `btblocker` are ever written; nothing is ever accepted,
+//! only dropped. Expiry is the kernel's: bans end without this process. Deliberately not here: who is banned
+//! and for how long (`ban`), and when to look whether the kernel still holds it.
+
+mod dry_run;
+#[cfg(feature = "ipset")]
+mod ipset;
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+mod netlink;
+#[cfg(feature = "nftables")]
+mod nftables;
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+mod ruleset;
+#[cfg(feature = "xdp")]
+mod xdp;
+mod xdp_options;
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::ban::{BackendError, Element, SetBackend, Timeout};
+
+pub use dry_run::DryRun;
+#[cfg(feature = "xdp")]
+pub use xdp::{Xdp, XdpCounters};
+pub use xdp_options::{BadXdpPin, UnknownXdpMode, XdpMode, XdpPin};
+
+/// Which kernel facility holds the bans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BackendKind {
+    /// Kernel ipset (`ipset`).
     #[default]
     Ipset,
+    /// Native sets of nftables (`nftables`).
     Nftables,
+    /// A program on the interface (`xdp`).
+    Xdp,
+    /// None: changes are logged and remembered (`dry-run`).
     DryRun,
 }
-impl std::fmt::Display for BackendKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+
+impl BackendKind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Ipset, Self::Nftables, Self::Xdp, Self::DryRun];
+
+    /// Name in options and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Ipset => "ipset",
             Self::Nftables => "nftables",
+            Self::Xdp => "xdp",
             Self::DryRun => "dry-run",
-        })
+        }
     }
 }
-impl std::str::FromStr for BackendKind {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        Ok(match s {
-            "ipset" => Self::Ipset,
-            "nftables" => Self::Nftables,
-            "dry-run" => Self::DryRun,
-            _ => {
-                return Err(format!(
-                    "unknown backend {s:?}, one of ipset, nftables, dry-run is needed"
-                ));
-            }
-        })
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for BackendKind {
+    type Err = UnknownBackend;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| UnknownBackend(name.to_owned()))
+    }
+}
+
+/// A name that is no backend's.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown backend {0:?}, expected ipset, nftables, xdp or dry-run")]
+pub struct UnknownBackend(String);
+
+/// Name of the sets: the IPv4 set bears it, the others add to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetName(String);
+
+impl SetName {
+    /// Longest name in bytes: ipset and the longest suffix leave 31 − 5 (`IPSET_MAXNAMELEN`).
+    pub const MAX_LEN: usize = 26;
+
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Name of the set of one family.
+    pub(crate) fn of_family(&self, family: Family) -> String {
+        match family {
+            Family::V4 => self.0.clone(),
+            Family::V6 => format!("{}6", self.0),
+        }
+    }
+}
+
+impl Default for SetName {
+    /// `torrent_block`
+    fn default() -> Self {
+        Self("torrent_block".to_owned())
+    }
+}
+
+impl fmt::Display for SetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for SetName {
+    type Err = BadSetName;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic());
+        let all_well = name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        if starts_well && all_well && name.len() <= Self::MAX_LEN {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(BadSetName(name.to_owned()))
+        }
+    }
+}
+
+/// A set name that the kernel's tools would not take everywhere.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "set name {0:?} must start with a letter, hold only letters, digits, '_', '-' and '.', and be at most {max} long",
+    max = SetName::MAX_LEN
+)]
+pub struct BadSetName(String);
+
+/// Where packets of banned hosts are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// Packets to this machine, and what it sends itself (hooks input and output).
+    pub input: bool,
+    /// Packets that are routed through.
+    pub forward: bool,
+    /// Everything that comes in, before connection tracking and routing.
+    pub prerouting: bool,
+}
+
+impl Default for Hooks {
+    /// Input and forward.
+    fn default() -> Self {
+        Self {
+            input: true,
+            forward: true,
+            prerouting: false,
+        }
+    }
+}
+
+/// What all backends are told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the sets.
+    pub set_name: SetName,
+    /// Where packets are dropped. At least one hook is needed. XDP comes before all hooks and drops for each.
+    pub hooks: Hooks,
+    /// Elements that one set may hold, when it is created. A set that exists keeps its size.
+    pub max_elements: NonZeroU32,
+    /// Timeout of elements that somebody adds by hand without one.
+    pub default_timeout: Timeout,
+    /// Interfaces whose incoming packets the XDP program drops; the other backends drop on all.
+    pub interfaces: Vec<String>,
+    /// How the XDP program is attached.
+    pub xdp_mode: XdpMode,
+    /// Where the state of XDP outlives the process.
+    pub xdp_pin: XdpPin,
+    /// Object file of the XDP program instead of the embedded one.
+    pub xdp_object: Option<PathBuf>,
+}
+
+impl Options {
+    /// Elements per set by default: 2^20. A set costs memory only for what it holds (about 100 bytes each).
+    pub const MAX_ELEMENTS: NonZeroU32 = NonZeroU32::MIN.saturating_add((1 << 20) - 1);
+    /// Default timeout in seconds: five hours, as the predecessor's sets had it.
+    pub const DEFAULT_TIMEOUT_SECS: u32 = 18_000;
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            set_name: SetName::default(),
+            hooks: Hooks::default(),
+            max_elements: Self::MAX_ELEMENTS,
+            default_timeout: Timeout::from_duration(std::time::Duration::from_secs(u64::from(
+                Self::DEFAULT_TIMEOUT_SECS,
+            ))),
+            interfaces: Vec::new(),
+            xdp_mode: XdpMode::default(),
+            xdp_pin: XdpPin::default(),
+            xdp_object: None,
+        }
+    }
+}
+
+/// Opens a backend in the calling thread's network namespace. Asks the kernel whether it has the facility;
+/// changes nothing.
+///
+/// # Errors
+/// [`BackendError::Unsupported`] when the kernel or this build lacks the facility, [`BackendError::Permission`]
+/// without `CAP_NET_ADMIN`, [`BackendError::Kernel`] when no hook is chosen.
+pub fn open(kind: BackendKind, options: &Options) -> Result<Box<dyn SetBackend>, BackendError> {
+    let Hooks {
+        input,
+        forward,
+        prerouting,
+    } = options.hooks;
+    if !(input || forward || prerouting) {
+        return Err(BackendError::Kernel {
+            backend: kind.name(),
+            action: "choosing hooks",
+            object: "none of input, forward and prerouting".to_owned(),
+            source: io::ErrorKind::InvalidInput.into(),
+        });
+    }
+    match kind {
+        #[cfg(feature = "ipset")]
+        BackendKind::Ipset => Ok(Box::new(ipset::Ipset::open(options)?)),
+        #[cfg(feature = "nftables")]
+        BackendKind::Nftables => Ok(Box::new(nftables::Nftables::open(options)?)),
+        #[cfg(feature = "xdp")]
+        BackendKind::Xdp => Ok(Box::new(Xdp::open(options)?)),
+        BackendKind::DryRun => Ok(Box::new(DryRun::default())),
+        #[cfg(not(all(feature = "ipset", feature = "nftables", feature = "xdp")))]
+        absent => Err(BackendError::Unsupported {
+            backend: absent.name(),
+            facility: "support compiled into this program",
+            advice: "build it with the cargo feature of that name or choose another backend",
+        }),
+    }
+}
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    pub(crate) fn of(element: Element) -> Self {
+        if element.address().is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
+    }
+
+    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
+    pub(crate) const fn nfproto(self) -> u8 {
+        match self {
+            Self::V4 => libc::NFPROTO_IPV4 as u8,
+            Self::V6 => libc::NFPROTO_IPV6 as u8,
+        }
+    }
+
+    pub(crate) fn from_nfproto(number: u8) -> Option<Self> {
+        Self::BOTH.into_iter().find(|family| family.nfproto() == number)
+    }
+}
+
+/// The error for an answer of the kernel about `object`, told apart where the contract does.
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+fn refusal(backend: BackendKind, action: &'static str, object: &str, source: io::Error) -> BackendError {
+    let backend = backend.name();
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => BackendError::Permission { backend, action },
+        Some(libc::ENOENT) => BackendError::Missing {
+            backend,
+            object: object.to_owned(),
+        },
+        _ => BackendError::Kernel {
+            backend,
+            action,
+            object: object.to_owned(),
+            source,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_backends_are_read_as_they_are_written() {
+        for kind in BackendKind::ALL {
+            assert_eq!(kind.to_string().parse::<BackendKind>().unwrap(), kind);
+        }
+        assert!("pf".parse::<BackendKind>().is_err());
+    }
+
+    #[test]
+    fn set_names_fit_every_tool() {
+        let longest = "a".repeat(SetName::MAX_LEN);
+        for (name, good) in [
+            ("torrent_block", true),
+            ("a", true),
+            ("bt-2.x", true),
+            (longest.as_str(), true),
+            ("", false),
+            ("6bt", false),
+            ("-bt", false),
+            ("bt block", false),
+            ("bt;drop", false),
+            ("bläh", false),
+            ("bt\0", false),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
+        ] {
+            assert_eq!(name.parse::<SetName>().is_ok(), good, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_backend_without_hooks_is_refused() {
+        let hooks = Hooks {
+            input: false,
+            forward: false,
+            prerouting: false,
+        };
+        for kind in BackendKind::ALL {
+            assert!(
+                open(
+                    kind,
+                    &Options {
+                        hooks,
+                        ..Options::default()
+                    }
+                )
+                .is_err(),
+                "{kind}"
+            );
+        }
     }
 }

@@ -126,7 +126,11 @@ mod tests {
             (778, None),
             (32, None),
         ] {
-            assert_eq!(Framing::of_hardware_type(hardware_type), framing, "{hardware_type}");
+            assert_eq!(
+                Framing::of_hardware_type(hardware_type),
+                framing,
+                "{hardware_type}"
+            );
         }
     }
 

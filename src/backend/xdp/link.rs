@@ -82,7 +82,10 @@ impl Link {
         }
         // SAFETY: the kernel fills `xdp` for links of this type, and every bit pattern is a valid number.
         let ifindex = unsafe { info.__bindgen_anon_1.xdp.ifindex };
-        Ok(Target { ifindex, program_id: info.prog_id })
+        Ok(Target {
+            ifindex,
+            program_id: info.prog_id,
+        })
     }
 }
 
@@ -95,7 +98,11 @@ fn owned(fd: i32) -> io::Result<OwnedFd> {
 
 /// libbpf 1.x returns the negated error number.
 pub(super) fn check(ret: i32) -> io::Result<()> {
-    if ret < 0 { Err(io::Error::from_raw_os_error(-ret)) } else { Ok(()) }
+    if ret < 0 {
+        Err(io::Error::from_raw_os_error(-ret))
+    } else {
+        Ok(())
+    }
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {

@@ -54,7 +54,8 @@ impl Shape {
         let found = (map.map_type(), map.key_size(), map.value_size());
         let wanted = (self.kind, self.key_size, self.value_size);
         if found != wanted {
-            let describe = |(kind, key, value): (MapType, u32, u32)| format!("{kind:?} of {key} to {value} bytes");
+            let describe =
+                |(kind, key, value): (MapType, u32, u32)| format!("{kind:?} of {key} to {value} bytes");
             return Err(BackendError::Mismatch {
                 backend: BACKEND,
                 set: path.display().to_string(),
@@ -67,7 +68,12 @@ impl Shape {
 }
 
 const fn shape(name: &'static str, kind: MapType, key_size: u32, value_size: u32) -> Shape {
-    Shape { name, kind, key_size, value_size }
+    Shape {
+        name,
+        kind,
+        key_size,
+        value_size,
+    }
 }
 
 /// The maps of the object, in the order of the fields of [`Maps`].
@@ -119,8 +125,16 @@ impl Maps {
 
     /// The maps in the order of [`SHAPES`], each with its shape.
     pub(super) fn all(&mut self) -> impl Iterator<Item = (&'static Shape, &mut MapHandle)> {
-        let Self { hosts4, hosts6, networks4, networks6, counters } = self;
-        SHAPES.iter().zip([hosts4, hosts6, networks4, networks6, counters])
+        let Self {
+            hosts4,
+            hosts6,
+            networks4,
+            networks6,
+            counters,
+        } = self;
+        SHAPES
+            .iter()
+            .zip([hosts4, hosts6, networks4, networks6, counters])
     }
 
     /// Applies changes in order. A full map is swept once before it counts as full.
@@ -214,7 +228,11 @@ impl Maps {
         let map = self.holder(element);
         if is_full(&error) {
             let set = map.name().display().to_string();
-            return BackendError::Full { backend: BACKEND, set, max: map.max_entries() };
+            return BackendError::Full {
+                backend: BACKEND,
+                set,
+                max: map.max_entries(),
+            };
         }
         kernel("adding", element.to_string(), error)
     }
@@ -243,7 +261,10 @@ struct Key {
 
 impl Key {
     fn of(element: Element) -> Self {
-        let mut key = Self { buffer: [0; MAX_KEY_LEN], len: 0 };
+        let mut key = Self {
+            buffer: [0; MAX_KEY_LEN],
+            len: 0,
+        };
         if !element.is_host() {
             key.append(&u32::from(element.prefix_len()).to_ne_bytes());
         }
@@ -270,9 +291,10 @@ fn decode(key: &[u8], value: &[u8]) -> Option<(Element, u64)> {
     let deadline = u64::from_ne_bytes(*value.first_chunk()?);
     let element = match *key {
         [a, b, c, d] => Element::host([a, b, c, d].into()),
-        [p, q, r, s, a, b, c, d] => {
-            Element::network([a, b, c, d].into(), u8::try_from(u32::from_ne_bytes([p, q, r, s])).ok()?)?
-        }
+        [p, q, r, s, a, b, c, d] => Element::network(
+            [a, b, c, d].into(),
+            u8::try_from(u32::from_ne_bytes([p, q, r, s])).ok()?,
+        )?,
         _ if key.len() == 16 => Element::host((*key.first_chunk::<16>()?).into()),
         _ => {
             let (prefix_len, address) = key.split_first_chunk()?;
@@ -289,7 +311,10 @@ fn number(bytes: &[u8]) -> u64 {
 
 /// Now, on the clock of `bpf_ktime_get_ns`.
 fn monotonic_nanos() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` has room for the answer; the clock exists on every Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     let secs = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -309,8 +334,14 @@ fn update(map: &MapHandle, key: &[u8], value: &[u8]) -> io::Result<()> {
     has_sizes(map, key, value.len())?;
     let fd = map.as_fd().as_raw_fd();
     // SAFETY: key and value have the map's sizes and outlive the call.
-    let ret =
-        unsafe { sys::bpf_map_update_elem(fd, key.as_ptr().cast(), value.as_ptr().cast(), sys::BPF_ANY.into()) };
+    let ret = unsafe {
+        sys::bpf_map_update_elem(
+            fd,
+            key.as_ptr().cast(),
+            value.as_ptr().cast(),
+            sys::BPF_ANY.into(),
+        )
+    };
     check(ret)
 }
 
@@ -331,7 +362,9 @@ struct Read {
 
 impl Read {
     fn elements(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.keys.chunks_exact(self.key_len).zip(self.values.chunks_exact(self.value_len))
+        self.keys
+            .chunks_exact(self.key_len)
+            .zip(self.values.chunks_exact(self.value_len))
     }
 }
 
@@ -343,7 +376,12 @@ fn read_all(map: &MapHandle) -> io::Result<Read> {
         sz: size_of::<sys::bpf_map_batch_opts>() as sys::size_t,
         ..Default::default()
     };
-    let mut read = Read { keys: Vec::new(), values: Vec::new(), key_len, value_len };
+    let mut read = Read {
+        keys: Vec::new(),
+        values: Vec::new(),
+        key_len,
+        value_len,
+    };
     let mut batch = READ_BATCH.min(map.max_entries());
     let (mut cursor, mut next) = ([0_u8; MAX_KEY_LEN], [0_u8; MAX_KEY_LEN]);
     let mut started = false;
@@ -352,7 +390,11 @@ fn read_all(map: &MapHandle) -> io::Result<Read> {
         let room = batch as usize;
         read.keys.resize(keys_before + room * key_len, 0);
         read.values.resize(values_before + room * value_len, 0);
-        let from = if started { cursor.as_mut_ptr() } else { std::ptr::null_mut() };
+        let from = if started {
+            cursor.as_mut_ptr()
+        } else {
+            std::ptr::null_mut()
+        };
         let mut count = batch;
         // SAFETY: keys and values have room for `count` elements behind what was read, and a cursor is at most as
         // long as the longest key.
@@ -403,9 +445,15 @@ mod tests {
     fn keys_are_in_network_order_and_read_back() {
         for (text, key) in [
             ("1.2.3.4", vec![1, 2, 3, 4]),
-            ("10.1.0.0/16", [&16_u32.to_ne_bytes()[..], &[10, 1, 0, 0]].concat()),
+            (
+                "10.1.0.0/16",
+                [&16_u32.to_ne_bytes()[..], &[10, 1, 0, 0]].concat(),
+            ),
             ("0.0.0.0/0", vec![0; 8]),
-            ("2001:db8::1", vec![0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (
+                "2001:db8::1",
+                vec![0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+            ),
             (
                 "2001:db8::/32",
                 [&32_u32.to_ne_bytes()[..], &[0x20, 1, 0x0d, 0xb8], &[0; 12]].concat(),

@@ -24,8 +24,8 @@ mod pins;
 mod program;
 
 use std::io;
-use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use libbpf_rs::libbpf_sys as sys;
 
@@ -34,7 +34,7 @@ use self::link::Link;
 use self::maps::Maps;
 use self::pins::{Lock, Pins};
 use self::program::Program;
-use super::{XdpMode, XdpPin};
+use super::{Options, XdpMode};
 use crate::ban::{BackendError, Change, Held, SetBackend};
 
 pub use self::maps::XdpCounters;
@@ -42,26 +42,10 @@ pub use self::maps::XdpCounters;
 /// Name in reports.
 const BACKEND: &str = "xdp";
 
-/// What the backend is told.
-#[derive(Clone, Debug)]
-pub struct XdpOptions {
-    /// Names of the interfaces whose incoming packets are dropped.
-    pub interfaces: Vec<String>,
-    /// How the program is attached.
-    pub mode: XdpMode,
-    /// Where state outlives the process.
-    pub pin: XdpPin,
-    /// Elements that each of the four maps may hold. The two hashes take 16 bytes of kernel memory for each of
-    /// them at once. Pinned maps keep their size.
-    pub max_elements: NonZeroU32,
-    /// Object file instead of the embedded one.
-    pub object: Option<PathBuf>,
-}
-
 /// Holds bans in maps of an XDP program.
 #[derive(Debug)]
 pub struct Xdp {
-    options: XdpOptions,
+    options: Options,
     pins: Option<Pins>,
     /// Held with pins from `ensure` on.
     lock: Option<Lock>,
@@ -81,16 +65,21 @@ impl Xdp {
     ///
     /// # Errors
     /// [`BackendError::Unsupported`] for mode `offload`, or when pins are asked for where no bpf filesystem is.
-    pub fn open(options: XdpOptions) -> Result<Self, BackendError> {
-        if options.mode == XdpMode::Offload {
+    pub fn open(options: &Options) -> Result<Self, BackendError> {
+        if options.xdp_mode == XdpMode::Offload {
             return Err(BackendError::Unsupported {
                 backend: BACKEND,
                 facility: "offload of a program that reads the clock, as ban deadlines need",
                 advice: "choose the mode native or auto",
             });
         }
-        let pins = Pins::choose(&options.pin)?;
-        Ok(Self { options, pins, lock: None, loaded: None })
+        let pins = Pins::choose(&options.xdp_pin)?;
+        Ok(Self {
+            options: options.clone(),
+            pins,
+            lock: None,
+            loaded: None,
+        })
     }
 
     /// What the program counted since the maps were made.
@@ -107,7 +96,10 @@ impl Xdp {
             return work(&loaded.maps);
         }
         let Some(pins) = &self.pins else {
-            return Err(BackendError::Missing { backend: BACKEND, object: "the loaded XDP program".to_owned() });
+            return Err(BackendError::Missing {
+                backend: BACKEND,
+                object: "the loaded XDP program".to_owned(),
+            });
         };
         work(&Maps::open(|shape| shape.open_pinned(pins))?)
     }
@@ -118,7 +110,11 @@ impl Xdp {
             Some(loaded) => loaded,
             None => {
                 let (program, maps) = program::load(&self.options, self.pins.as_ref())?;
-                Loaded { program, maps, links: Vec::new() }
+                Loaded {
+                    program,
+                    maps,
+                    links: Vec::new(),
+                }
             }
         };
         let loaded = self.loaded.insert(loaded);
@@ -169,12 +165,22 @@ impl Loaded {
 
     /// Lets go of interfaces that are gone or no longer named.
     fn release_others(&mut self, interfaces: &[String], pins: Option<&Pins>) -> Result<(), BackendError> {
-        let wanted: Vec<Interface<'_>> = interfaces.iter().filter_map(|name| Interface::find(name).ok()).collect();
-        self.links.retain(|link| wanted.iter().any(|interface| holds(link, interface)));
+        let wanted: Vec<Interface<'_>> = interfaces
+            .iter()
+            .filter_map(|name| Interface::find(name).ok())
+            .collect();
+        self.links
+            .retain(|link| wanted.iter().any(|interface| holds(link, interface)));
         let Some(pins) = pins else {
             return Ok(());
         };
-        let failed = |error| kernel("reading the pin directory", pins.dir().display().to_string(), error);
+        let failed = |error| {
+            kernel(
+                "reading the pin directory",
+                pins.dir().display().to_string(),
+                error,
+            )
+        };
         for path in pins.links().map_err(failed)? {
             if !wanted.iter().any(|interface| pins.link(interface.index) == path) {
                 discard(&path)?;
@@ -200,7 +206,11 @@ impl SetBackend for Xdp {
         {
             self.lock = Some(pins.lock()?);
         }
-        let (interfaces, mode, pins) = (self.options.interfaces.clone(), self.options.mode, self.pins.clone());
+        let (interfaces, mode, pins) = (
+            self.options.interfaces.clone(),
+            self.options.xdp_mode,
+            self.pins.clone(),
+        );
         let loaded = self.load()?;
         loaded.release_others(&interfaces, pins.as_ref())?;
         let mut outcome = Ok(());
@@ -272,16 +282,19 @@ impl SetBackend for Xdp {
 /// Whether the link is what is attached to the interface.
 fn holds(link: &Link, interface: &Interface<'_>) -> bool {
     link.target().is_ok_and(|target| {
-        target.ifindex == interface.index && interface.program_id().is_ok_and(|id| id == Some(target.program_id))
+        target.ifindex == interface.index
+            && interface
+                .program_id()
+                .is_ok_and(|id| id == Some(target.program_id))
     })
 }
 
 /// The pinned link of the interface, with `program` in place of the one that an earlier process loaded. `None`, and
 /// no pin is left, when there is none or it belongs to another interface.
 fn take_over(
-    path: &std::path::Path,
+    path: &Path,
     interface: &Interface<'_>,
-    program: std::os::fd::BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
 ) -> Result<Option<Link>, BackendError> {
     let failed = |action| move |error| kernel(action, path.display().to_string(), error);
     let link = match Link::open(path) {
@@ -293,12 +306,13 @@ fn take_over(
         Pins::remove(path).map_err(failed("removing the pinned link"))?;
         return Ok(None);
     }
-    link.replace_program(program).map_err(failed("replacing the program of the pinned link"))?;
+    link.replace_program(program)
+        .map_err(failed("replacing the program of the pinned link"))?;
     Ok(Some(link))
 }
 
 /// Detaches a pinned link and removes the pin.
-fn discard(path: &std::path::Path) -> Result<(), BackendError> {
+fn discard(path: &Path) -> Result<(), BackendError> {
     let failed = |action| move |error| kernel(action, path.display().to_string(), error);
     // A link whose interface is gone is detached already; the pin goes in any case.
     if let Ok(link) = Link::open(path)
@@ -309,11 +323,7 @@ fn discard(path: &std::path::Path) -> Result<(), BackendError> {
     Pins::remove(path).map_err(failed("removing the pinned link"))
 }
 
-fn attach(
-    interface: &Interface<'_>,
-    program: std::os::fd::BorrowedFd<'_>,
-    mode: XdpMode,
-) -> Result<Link, BackendError> {
+fn attach(interface: &Interface<'_>, program: BorrowedFd<'_>, mode: XdpMode) -> Result<Link, BackendError> {
     let try_mode = |flags| Link::attach(program, interface.index, flags);
     let (tried, result) = match mode {
         XdpMode::Generic => (XdpMode::Generic, try_mode(sys::XDP_FLAGS_SKB_MODE)),
@@ -321,7 +331,10 @@ fn attach(
         XdpMode::Offload => (XdpMode::Offload, Err(io::ErrorKind::Unsupported.into())),
         XdpMode::Auto => match try_mode(sys::XDP_FLAGS_DRV_MODE) {
             Err(error) if !is_taken(&error) => {
-                log::info!("xdp: {} has no native mode ({error}), using generic", interface.name);
+                log::info!(
+                    "xdp: {} has no native mode ({error}), using generic",
+                    interface.name
+                );
                 (XdpMode::Generic, try_mode(sys::XDP_FLAGS_SKB_MODE))
             }
             result => (XdpMode::Native, result),
@@ -347,7 +360,9 @@ fn attach_error(interface: &Interface<'_>, mode: XdpMode, error: io::Error) -> B
     let advice = match (error.raw_os_error(), mode) {
         (Some(libc::EPERM | libc::EACCES), _) => "CAP_BPF and CAP_NET_ADMIN are needed",
         (Some(libc::ENODEV), _) => "the interface went away",
-        (Some(libc::EOPNOTSUPP), XdpMode::Native) => "its driver has no native XDP: choose the mode generic or auto",
+        (Some(libc::EOPNOTSUPP), XdpMode::Native) => {
+            "its driver has no native XDP: choose the mode generic or auto"
+        }
         (_, XdpMode::Native) => {
             "its driver refused (MTU, queues and receive offloads are usual reasons, the kernel log names them): \
              choose the mode generic or auto"
@@ -377,15 +392,30 @@ fn find(name: &str) -> Result<Interface<'_>, BackendError> {
 }
 
 fn no_interfaces() -> BackendError {
-    kernel("choosing interfaces", "an empty list".to_owned(), io::ErrorKind::InvalidInput.into())
+    kernel(
+        "choosing interfaces",
+        "an empty list".to_owned(),
+        io::ErrorKind::InvalidInput.into(),
+    )
 }
 
 /// The error for an answer of the kernel about `object`, told apart where the contract does.
 fn kernel(action: &'static str, object: String, source: io::Error) -> BackendError {
     match source.kind() {
-        io::ErrorKind::PermissionDenied => BackendError::Permission { backend: BACKEND, action },
-        io::ErrorKind::NotFound => BackendError::Missing { backend: BACKEND, object },
-        _ => BackendError::Kernel { backend: BACKEND, action, object, source },
+        io::ErrorKind::PermissionDenied => BackendError::Permission {
+            backend: BACKEND,
+            action,
+        },
+        io::ErrorKind::NotFound => BackendError::Missing {
+            backend: BACKEND,
+            object,
+        },
+        _ => BackendError::Kernel {
+            backend: BACKEND,
+            action,
+            object,
+            source,
+        },
     }
 }
 

@@ -85,7 +85,8 @@ impl Pins {
             }
             _ => {}
         }
-        let dir = File::open(&self.dir).map_err(|error| kernel("opening the pin directory", object(), error))?;
+        let dir =
+            File::open(&self.dir).map_err(|error| kernel("opening the pin directory", object(), error))?;
         // SAFETY: the descriptor is open.
         let ret = unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
         if ret == 0 {
@@ -108,7 +109,11 @@ impl Pins {
         let mut links = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(LINK_PREFIX.as_bytes()) {
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(LINK_PREFIX.as_bytes())
+            {
                 links.push(entry.path());
             }
         }
@@ -148,6 +153,10 @@ fn filesystem_magic(path: &Path) -> io::Result<u32> {
         return Err(io::Error::last_os_error());
     }
     // The type of the field differs between machines; the number has 32 bits on all.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only the low 32 bits are the magic")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "only the low 32 bits are the magic"
+    )]
     Ok(answer.f_type as u32)
 }

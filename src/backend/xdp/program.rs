@@ -12,7 +12,8 @@ use libbpf_rs::{MapCore, Object, ObjectBuilder, PrintLevel};
 use super::interface::Framing;
 use super::maps::{Maps, SHAPES};
 use super::pins::Pins;
-use super::{XdpOptions, io_error, kernel};
+use super::{io_error, kernel};
+use crate::backend::Options;
 use crate::ban::BackendError;
 
 /// Aligned as ELF wants it.
@@ -39,13 +40,15 @@ impl Program {
 }
 
 /// Loads the program with maps of the configured size, or with the pinned maps where there are some.
-pub(super) fn load(options: &XdpOptions, pins: Option<&Pins>) -> Result<(Program, Maps), BackendError> {
+pub(super) fn load(options: &Options, pins: Option<&Pins>) -> Result<(Program, Maps), BackendError> {
     static PRINT_TO_LOG: Once = Once::new();
     PRINT_TO_LOG.call_once(|| {
-        libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| log::debug!("libbpf: {}", text.trim_end()))));
+        libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
+            log::debug!("libbpf: {}", text.trim_end())
+        })));
     });
 
-    let path = options.object.as_deref();
+    let path = options.xdp_object.as_deref();
     let name = path.unwrap_or(Path::new("embedded object")).display().to_string();
     let failed = |action: &'static str| {
         let name = name.clone();
@@ -70,9 +73,9 @@ pub(super) fn load(options: &XdpOptions, pins: Option<&Pins>) -> Result<(Program
                 .map_err(failed("sizing the maps"))?;
         }
     }
-    let object = object
-        .load()
-        .map_err(failed("loading the XDP program (which CAP_BPF is needed for, too)"))?;
+    let object = object.load().map_err(failed(
+        "loading the XDP program (which CAP_BPF is needed for, too)",
+    ))?;
 
     let program = Program {
         ethernet: descriptor(&object, "bt_ethernet", &name)?,
@@ -100,5 +103,8 @@ fn descriptor(object: &Object, program: &str, name: &str) -> Result<OwnedFd, Bac
 }
 
 fn lacks(object: &str, part: &str) -> BackendError {
-    BackendError::Missing { backend: super::BACKEND, object: format!("{part} in {object}") }
+    BackendError::Missing {
+        backend: super::BACKEND,
+        object: format!("{part} in {object}"),
+    }
 }
