@@ -66,7 +66,7 @@ impl<'a> Interface<'a> {
     pub(super) fn program_id(&self) -> io::Result<Option<u32>> {
         let ifindex = i32::try_from(self.index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut opts = sys::bpf_xdp_query_opts {
-            sz: mem::size_of::<sys::bpf_xdp_query_opts>() as sys::size_t,
+            sz: size_of::<sys::bpf_xdp_query_opts>() as sys::size_t,
             ..Default::default()
         };
         // SAFETY: `opts` is initialised, says its size, and outlives the call.
