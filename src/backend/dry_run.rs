@@ -31,7 +31,6 @@ impl SetBackend for DryRun {
     fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError> {
         // The kernel's clock is stood in for, so reading one here is the point.
         let now = Instant::now();
-        self.held.retain(|_, deadline| *deadline > now);
         for change in changes {
             match *change {
                 Change::Ban(element, timeout) => {
@@ -50,7 +49,8 @@ impl SetBackend for DryRun {
 
     fn list(&mut self) -> Result<Vec<Held>, BackendError> {
         let now = Instant::now();
-        let held = self.held.iter().filter(|(_, deadline)| **deadline > now);
+        self.held.retain(|_, deadline| *deadline > now);
+        let held = self.held.iter();
         Ok(held
             .map(|(element, deadline)| Held {
                 element: *element,

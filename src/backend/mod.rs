@@ -12,6 +12,8 @@
 //! and for how long (`ban`), and when to look whether the kernel still holds it.
 
 mod dry_run;
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+mod family;
 #[cfg(feature = "ipset")]
 mod ipset;
 #[cfg(any(feature = "ipset", feature = "nftables"))]
@@ -30,7 +32,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::ban::{BackendError, Element, SetBackend, Timeout};
+use crate::ban::{BackendError, SetBackend, Timeout};
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+use family::Family;
 
 pub use dry_run::DryRun;
 #[cfg(feature = "xdp")]
@@ -100,14 +104,6 @@ impl SetName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// Name of the set of one family.
-    pub(crate) fn of_family(&self, family: Family) -> String {
-        match family {
-            Family::V4 => self.0.clone(),
-            Family::V6 => format!("{}6", self.0),
-        }
-    }
 }
 
 impl Default for SetName {
@@ -150,11 +146,11 @@ pub struct BadSetName(String);
 /// Where packets of banned hosts are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hooks {
-    /// Packets to this machine, and what it sends itself (hooks input and output).
+    /// Packets to this machine, and what it sends itself.
     pub input: bool,
     /// Packets that are routed through.
     pub forward: bool,
-    /// Everything that comes in, before connection tracking and routing.
+    /// Everything that comes in, before connection tracking and routing, and what this machine sends itself.
     pub prerouting: bool,
 }
 
@@ -191,7 +187,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Elements per set by default: 2^20. A set costs memory only for what it holds (about 100 bytes each).
+    /// Elements per set by default: 2^20. A set costs memory only for what it holds: in
+    /// an ipset of 100,000 hosts 42 bytes each for IPv4 and 56 for IPv6 (`ipset list -t`, Linux 6.18).
     pub const MAX_ELEMENTS: NonZeroU32 = NonZeroU32::MIN.saturating_add((1 << 20) - 1);
     /// Default timeout in seconds: five hours, as the predecessor's sets had it.
     pub const DEFAULT_TIMEOUT_SECS: u32 = 18_000;
@@ -248,37 +245,6 @@ pub fn open(kind: BackendKind, options: &Options) -> Result<Box<dyn SetBackend>,
             facility: "support compiled into this program",
             advice: "build it with the cargo feature of that name or choose another backend",
         }),
-    }
-}
-
-/// IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
-
-    pub(crate) fn of(element: Element) -> Self {
-        if element.address().is_ipv4() {
-            Self::V4
-        } else {
-            Self::V6
-        }
-    }
-
-    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
-    pub(crate) const fn nfproto(self) -> u8 {
-        match self {
-            Self::V4 => libc::NFPROTO_IPV4 as u8,
-            Self::V6 => libc::NFPROTO_IPV6 as u8,
-        }
-    }
-
-    pub(crate) fn from_nfproto(number: u8) -> Option<Self> {
-        Self::BOTH.into_iter().find(|family| family.nfproto() == number)
     }
 }
 

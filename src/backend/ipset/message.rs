@@ -47,9 +47,6 @@ const NEWEST_PROTOCOL: u8 = 7;
 pub(super) struct Code(pub(super) i32);
 
 impl Code {
-    pub(super) const PROTOCOL: Self = Self(4097);
-    pub(super) const INVALID_FAMILY: Self = Self(4106);
-    pub(super) const TIMEOUT: Self = Self(4107);
     pub(super) const HASH_FULL: Self = Self(4352);
 
     /// Whether the system's list of errors does not know it.
@@ -199,7 +196,7 @@ impl Ipsets {
                 });
             }
         });
-        self.channel.send(message)
+        self.channel.ask(message, |_| ())
     }
 
     fn dump<T>(

@@ -129,11 +129,6 @@ pub(in crate::backend) fn be32(value: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(value.try_into().ok()?))
 }
 
-/// A big-endian number of 8 bytes.
-pub(in crate::backend) fn be64(value: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(value.try_into().ok()?))
-}
-
 /// A name up to its terminating zero.
 pub(in crate::backend) fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.split(|byte| *byte == 0).next()?).ok()

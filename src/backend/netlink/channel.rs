@@ -48,11 +48,6 @@ impl Channel {
         }
     }
 
-    /// Sends one message and waits for its acknowledgement.
-    pub(in crate::backend) fn send(&mut self, message: Message) -> io::Result<()> {
-        self.ask(message, |_| ())
-    }
-
     /// Sends one message and hands the attributes of each reply to `on_reply` until the kernel is done.
     pub(in crate::backend) fn ask(
         &mut self,

@@ -7,5 +7,5 @@
 mod attribute;
 mod channel;
 
-pub(super) use attribute::{Attributes, Message, be32, be64, find, find_path, text};
+pub(super) use attribute::{Attributes, Message, be32, find, find_path, text};
 pub(super) use channel::Channel;

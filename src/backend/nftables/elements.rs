@@ -10,7 +10,7 @@ use nftnl::{Batch, MsgType, NlMsg, nft_nlmsg_maxsize};
 
 use super::sets::{SetSpec, request};
 use crate::backend::Family;
-use crate::backend::netlink::{Attributes, Channel, be32, be64, find, find_path};
+use crate::backend::netlink::{Attributes, Channel, be32, find, find_path};
 use crate::backend::ruleset::TABLE;
 use crate::ban::{Element, Held, Timeout};
 
@@ -212,10 +212,12 @@ fn edge(element: &[u8]) -> Option<Edge> {
     Some(Edge {
         address: key.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)),
         starts: flags & INTERVAL_END == 0,
-        remaining: find(element, ELEMENT_EXPIRATION)
-            .and_then(be64)
-            .map(Duration::from_millis),
+        remaining: find(element, ELEMENT_EXPIRATION).and_then(millis),
     })
+}
+
+fn millis(value: &[u8]) -> Option<Duration> {
+    Some(Duration::from_millis(u64::from_be_bytes(value.try_into().ok()?)))
 }
 
 /// Intervals as networks. An interval that is no network, which only somebody else can have added, becomes

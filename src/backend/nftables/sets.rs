@@ -41,8 +41,8 @@ pub(super) struct SetSpec {
 impl SetSpec {
     /// Hosts and networks of both families.
     pub(super) fn all(options: &Options) -> Vec<Self> {
-        let set = |family, networks| {
-            let name = options.set_name.of_family(family);
+        let set = |family: Family, networks| {
+            let name = family.set_name(&options.set_name);
             Self {
                 name: if networks { format!("{name}_net") } else { name },
                 family,

@@ -9,7 +9,7 @@
 //! |------------|------------|----------|------------------------|--------------------|
 //! | prerouting | prerouting | -310     | from and to the banned | [`Hooks::prerouting`] |
 //! | input      | input      | -10      | from the banned        | [`Hooks::input`]   |
-//! | output     | output     | -10      | to the banned          | [`Hooks::input`]   |
+//! | output     | output     | -10      | to the banned          | either of these    |
 //! | forward    | forward    | -10      | from and to the banned | [`Hooks::forward`] |
 //!
 //! -310 comes before connection tracking (-200) and even before the raw table (-300); -10 comes after
@@ -102,6 +102,8 @@ impl TableSpec {
         }
         if hooks.input {
             chains.push(chain("input", Hook::In, FILTER_PRIORITY, &[Source]));
+        }
+        if hooks.input || hooks.prerouting {
             chains.push(chain("output", Hook::Out, FILTER_PRIORITY, &[Destination]));
         }
         if hooks.forward {
