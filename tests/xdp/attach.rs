@@ -211,11 +211,13 @@ fn a_full_map_makes_room_of_what_expired() {
             }
             // Full until the first has expired; nobody lists in between.
             let mut refused = None;
-            lab::eventually("room", || match xdp.apply(&[ban(&element(4), 600)]) {
-                Ok(()) => true,
-                Err(error) => {
-                    refused = Some(error);
-                    false
+            lab::eventually("room", || {
+                match xdp.apply(&[ban(&element(3), 600), ban(&element(4), 600)]) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        refused = Some(error);
+                        false
+                    }
                 }
             });
             assert!(

@@ -1,4 +1,4 @@
-//! The maps that program and process share: one encoding, reading, writing and sweeping.
+//! The maps that program and process share: their shapes, one encoding, changing, listing and sweeping.
 //!
 //! | map            | key                                   | value                          |
 //! |----------------|---------------------------------------|--------------------------------|
@@ -11,22 +11,15 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use libbpf_rs::libbpf_sys as sys;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
-use super::link::check;
 use super::pins::Pins;
+use super::table::{Table, Unwritten};
 use super::{BACKEND, io_error, kernel};
 use crate::ban::{BackendError, Change, Element, Held, Timeout};
-
-/// Key of the longest kind: prefix length and IPv6 address.
-const MAX_KEY_LEN: usize = 20;
-/// Elements read per system call.
-const READ_BATCH: u32 = 4096;
 
 /// How a map must look, so that program and process understand each other.
 pub(super) struct Shape {
@@ -101,10 +94,8 @@ pub struct XdpCounters {
 /// Open maps.
 #[derive(Debug)]
 pub(super) struct Maps {
-    hosts4: MapHandle,
-    hosts6: MapHandle,
-    networks4: MapHandle,
-    networks6: MapHandle,
+    /// In the order of [`SHAPES`].
+    tables: [Table; 4],
     counters: MapHandle,
 }
 
@@ -114,63 +105,87 @@ impl Maps {
         mut map: impl FnMut(&'static Shape) -> Result<MapHandle, BackendError>,
     ) -> Result<Self, BackendError> {
         let [hosts4, hosts6, networks4, networks6, counters] = const { &SHAPES };
+        let mut table = |shape| map(shape).map(Table::new);
         Ok(Self {
-            hosts4: map(hosts4)?,
-            hosts6: map(hosts6)?,
-            networks4: map(networks4)?,
-            networks6: map(networks6)?,
+            tables: [
+                table(hosts4)?,
+                table(hosts6)?,
+                table(networks4)?,
+                table(networks6)?,
+            ],
             counters: map(counters)?,
         })
     }
 
     /// The maps in the order of [`SHAPES`], each with its shape.
     pub(super) fn all(&mut self) -> impl Iterator<Item = (&'static Shape, &mut MapHandle)> {
-        let Self {
-            hosts4,
-            hosts6,
-            networks4,
-            networks6,
-            counters,
-        } = self;
-        SHAPES
-            .iter()
-            .zip([hosts4, hosts6, networks4, networks6, counters])
+        let tables = self.tables.iter_mut().map(Table::handle);
+        SHAPES.iter().zip(tables.chain([&mut self.counters]))
     }
 
-    /// Applies changes in order. A full map is swept once before it counts as full.
+    /// Applies changes, those of one element in their order. A full map is swept once before it counts as full.
     pub(super) fn apply(&self, changes: &[Change]) -> Result<(), BackendError> {
         let now = monotonic_nanos();
-        let mut swept = false;
-        for change in changes {
-            match *change {
-                Change::Ban(element, timeout) => {
-                    let deadline = deadline(now, timeout);
-                    let mut written = self.write(element, deadline);
-                    if written.as_ref().is_err_and(is_full) && !swept {
-                        swept = true;
-                        self.list()?;
-                        written = self.write(element, deadline);
-                    }
-                    written.map_err(|error| self.write_error(element, error))?;
-                }
-                Change::Unban(element) => match delete(self.holder(element), Key::of(element).bytes()) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(kernel("removing", element.to_string(), error));
-                    }
-                    _ => {}
-                },
+        for (index, table) in self.tables.iter().enumerate() {
+            let of_table: Vec<_> = changes
+                .iter()
+                .filter(|change| table_index(element_of(change)) == index)
+                .collect();
+            for run in of_table.chunk_by(|a, b| matches!(a, Change::Ban(..)) == matches!(b, Change::Ban(..)))
+            {
+                self.apply_run(table, run, now)?;
             }
         }
         Ok(())
+    }
+
+    /// Applies changes of one table that are all bans, or all unbans.
+    fn apply_run(&self, table: &Table, run: &[&Change], now: u64) -> Result<(), BackendError> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for change in run {
+            match **change {
+                Change::Ban(element, timeout) => {
+                    append_key(&mut keys, element);
+                    append_value(&mut values, element, deadline(now, timeout));
+                }
+                Change::Unban(element) => {
+                    let mut key = Vec::new();
+                    append_key(&mut key, element);
+                    table
+                        .remove(&key)
+                        .map_err(|error| kernel("removing", element.to_string(), error))?;
+                }
+            }
+        }
+        let mut written = table.write(&keys, &values);
+        if let Err(Unwritten { rest, error }) = &written
+            && is_full(error)
+        {
+            self.list()?;
+            let done = run.len().saturating_sub(*rest);
+            keys.drain(..done * table.key_len());
+            values.drain(..done * table.value_len());
+            written = table.write(&keys, &values);
+        }
+        written.map_err(|Unwritten { error, .. }| {
+            if is_full(&error) {
+                return BackendError::Full {
+                    backend: BACKEND,
+                    set: table.name(),
+                    max: table.capacity(),
+                };
+            }
+            kernel("adding", table.name(), error)
+        })
     }
 
     /// What is banned now. Removes what has expired.
     pub(super) fn list(&self) -> Result<Vec<Held>, BackendError> {
         let now = monotonic_nanos();
         let mut held = Vec::new();
-        for map in [&self.hosts4, &self.hosts6, &self.networks4, &self.networks6] {
-            let failed = |action| move |error| kernel(action, map.name().display().to_string(), error);
-            let read = read_all(map).map_err(failed("reading"))?;
+        for table in &self.tables {
+            let failed = |action| move |error| kernel(action, table.name(), error);
+            let read = table.read().map_err(failed("reading"))?;
             for (key, value) in read.elements() {
                 let Some((element, deadline)) = decode(key, value) else {
                     continue;
@@ -178,10 +193,8 @@ impl Maps {
                 if deadline > now {
                     let remaining = Some(Duration::from_nanos(deadline - now));
                     held.push(Held { element, remaining });
-                } else if let Err(error) = delete(map, key)
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    return Err(failed("sweeping")(error));
+                } else {
+                    table.remove(key).map_err(failed("sweeping"))?;
                 }
             }
         }
@@ -205,36 +218,21 @@ impl Maps {
         }
         Ok(sum)
     }
+}
 
-    fn holder(&self, element: Element) -> &MapHandle {
-        match (element.is_host(), element.address()) {
-            (true, IpAddr::V4(_)) => &self.hosts4,
-            (true, IpAddr::V6(_)) => &self.hosts6,
-            (false, IpAddr::V4(_)) => &self.networks4,
-            (false, IpAddr::V6(_)) => &self.networks6,
-        }
+/// The table that holds an element, as its place in [`SHAPES`].
+fn table_index(element: Element) -> usize {
+    match (element.is_host(), element.address()) {
+        (true, IpAddr::V4(_)) => 0,
+        (true, IpAddr::V6(_)) => 1,
+        (false, IpAddr::V4(_)) => 2,
+        (false, IpAddr::V6(_)) => 3,
     }
+}
 
-    fn write(&self, element: Element, deadline: u64) -> io::Result<()> {
-        let mut value = [0; 16];
-        let (first, second) = value.split_at_mut(8);
-        first.copy_from_slice(&deadline.to_ne_bytes());
-        second.copy_from_slice(&u64::from(element.prefix_len()).to_ne_bytes());
-        let value = if element.is_host() { &*first } else { &value };
-        update(self.holder(element), Key::of(element).bytes(), value)
-    }
-
-    fn write_error(&self, element: Element, error: io::Error) -> BackendError {
-        let map = self.holder(element);
-        if is_full(&error) {
-            let set = map.name().display().to_string();
-            return BackendError::Full {
-                backend: BACKEND,
-                set,
-                max: map.max_entries(),
-            };
-        }
-        kernel("adding", element.to_string(), error)
+fn element_of(change: &Change) -> Element {
+    match *change {
+        Change::Ban(element, _) | Change::Unban(element) => element,
     }
 }
 
@@ -253,36 +251,22 @@ fn deadline(now: u64, timeout: Timeout) -> u64 {
     now.saturating_add(u64::from(timeout.secs()).saturating_mul(1_000_000_000))
 }
 
-/// Key of an element as the program makes it.
-struct Key {
-    buffer: [u8; MAX_KEY_LEN],
-    len: usize,
+/// Appends the key of an element as the program makes it.
+fn append_key(keys: &mut Vec<u8>, element: Element) {
+    if !element.is_host() {
+        keys.extend_from_slice(&u32::from(element.prefix_len()).to_ne_bytes());
+    }
+    match element.address() {
+        IpAddr::V4(address) => keys.extend_from_slice(&address.octets()),
+        IpAddr::V6(address) => keys.extend_from_slice(&address.octets()),
+    }
 }
 
-impl Key {
-    fn of(element: Element) -> Self {
-        let mut key = Self {
-            buffer: [0; MAX_KEY_LEN],
-            len: 0,
-        };
-        if !element.is_host() {
-            key.append(&u32::from(element.prefix_len()).to_ne_bytes());
-        }
-        match element.address() {
-            IpAddr::V4(address) => key.append(&address.octets()),
-            IpAddr::V6(address) => key.append(&address.octets()),
-        }
-        key
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        let room = self.buffer.iter_mut().skip(self.len);
-        room.zip(bytes).for_each(|(to, from)| *to = *from);
-        self.len += bytes.len();
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.buffer.get(..self.len).unwrap_or_default()
+/// Appends the value of an element as the program reads it.
+fn append_value(values: &mut Vec<u8>, element: Element, deadline: u64) {
+    values.extend_from_slice(&deadline.to_ne_bytes());
+    if !element.is_host() {
+        values.extend_from_slice(&u64::from(element.prefix_len()).to_ne_bytes());
     }
 }
 
@@ -322,117 +306,6 @@ fn monotonic_nanos() -> u64 {
     secs.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
-fn has_sizes(map: &MapHandle, key: &[u8], value_len: usize) -> io::Result<()> {
-    if key.len() == map.key_size() as usize && value_len == map.value_size() as usize {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::InvalidInput.into())
-    }
-}
-
-fn update(map: &MapHandle, key: &[u8], value: &[u8]) -> io::Result<()> {
-    has_sizes(map, key, value.len())?;
-    let fd = map.as_fd().as_raw_fd();
-    // SAFETY: key and value have the map's sizes and outlive the call.
-    let ret = unsafe {
-        sys::bpf_map_update_elem(
-            fd,
-            key.as_ptr().cast(),
-            value.as_ptr().cast(),
-            sys::BPF_ANY.into(),
-        )
-    };
-    check(ret)
-}
-
-fn delete(map: &MapHandle, key: &[u8]) -> io::Result<()> {
-    has_sizes(map, key, map.value_size() as usize)?;
-    // SAFETY: the key has the map's size and outlives the call.
-    let ret = unsafe { sys::bpf_map_delete_elem(map.as_fd().as_raw_fd(), key.as_ptr().cast()) };
-    check(ret)
-}
-
-/// Keys and values of a map, one behind the other.
-struct Read {
-    keys: Vec<u8>,
-    values: Vec<u8>,
-    key_len: usize,
-    value_len: usize,
-}
-
-impl Read {
-    fn elements(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.keys
-            .chunks_exact(self.key_len)
-            .zip(self.values.chunks_exact(self.value_len))
-    }
-}
-
-/// All elements. libbpf-rs's own iterator ends at an error as if it were the end, which would look like lost
-/// bans; this one reports it. Minimum kernel: 5.6 for hashes, 5.8 for tries.
-fn read_all(map: &MapHandle) -> io::Result<Read> {
-    let (key_len, value_len) = (map.key_size() as usize, map.value_size() as usize);
-    let opts = sys::bpf_map_batch_opts {
-        sz: size_of::<sys::bpf_map_batch_opts>() as sys::size_t,
-        ..Default::default()
-    };
-    let mut read = Read {
-        keys: Vec::new(),
-        values: Vec::new(),
-        key_len,
-        value_len,
-    };
-    let mut batch = READ_BATCH.min(map.max_entries());
-    let (mut cursor, mut next) = ([0_u8; MAX_KEY_LEN], [0_u8; MAX_KEY_LEN]);
-    let mut started = false;
-    loop {
-        let (keys_before, values_before) = (read.keys.len(), read.values.len());
-        let room = batch as usize;
-        read.keys.resize(keys_before + room * key_len, 0);
-        read.values.resize(values_before + room * value_len, 0);
-        let from = if started {
-            cursor.as_mut_ptr()
-        } else {
-            std::ptr::null_mut()
-        };
-        let mut count = batch;
-        // SAFETY: keys and values have room for `count` elements behind what was read, and a cursor is at most as
-        // long as the longest key.
-        let ret = unsafe {
-            sys::bpf_map_lookup_batch(
-                map.as_fd().as_raw_fd(),
-                from.cast(),
-                next.as_mut_ptr().cast(),
-                read.keys.as_mut_ptr().add(keys_before).cast(),
-                read.values.as_mut_ptr().add(values_before).cast(),
-                &mut count,
-                &opts,
-            )
-        };
-        let (taken, end) = match -ret {
-            0 => (count, false),
-            libc::ENOENT => (count, true),
-            libc::EINTR => (0, false),
-            // One bucket of the hash holds more than fits.
-            libc::ENOSPC if batch < map.max_entries() => {
-                batch = batch.saturating_mul(4).min(map.max_entries());
-                (0, false)
-            }
-            errno => return Err(io::Error::from_raw_os_error(errno)),
-        };
-        let taken = taken as usize;
-        read.keys.truncate(keys_before + taken * key_len);
-        read.values.truncate(values_before + taken * value_len);
-        if end {
-            return Ok(read);
-        }
-        if taken > 0 {
-            cursor = next;
-            started = true;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -460,7 +333,9 @@ mod tests {
             ),
         ] {
             let element = element(text);
-            assert_eq!(Key::of(element).bytes(), key, "{text}");
+            let mut made = Vec::new();
+            append_key(&mut made, element);
+            assert_eq!(made, key, "{text}");
             assert_eq!(decode(&key, &7_u64.to_ne_bytes()), Some((element, 7)), "{text}");
         }
     }

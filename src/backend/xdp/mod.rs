@@ -22,6 +22,7 @@ mod link;
 mod maps;
 mod pins;
 mod program;
+mod table;
 
 use std::io;
 use std::os::fd::BorrowedFd;
