@@ -26,6 +26,14 @@
 
 // All keys are addresses in network byte order. All deadlines are nanoseconds of CLOCK_MONOTONIC.
 
+struct host4 {
+	__u8 address[4];
+};
+
+struct host6 {
+	__u8 address[16];
+};
+
 struct network4 {
 	__u32 prefix_len;
 	__u8 address[4];
@@ -54,7 +62,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 20);
-	__uint(key_size, 4);
+	__type(key, struct host4);
 	__type(value, __u64);
 } bt_hosts4 SEC(".maps");
 
@@ -62,7 +70,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 20);
-	__uint(key_size, 16);
+	__type(key, struct host6);
 	__type(value, __u64);
 } bt_hosts6 SEC(".maps");
 
@@ -134,18 +142,23 @@ static __always_inline int address6_is_banned(const __u8 *address)
 }
 
 struct ipv4 { // RFC 791, section 3.1
-	__u8 before[12];
+	__u8 before[2];
+	__be16 total_len;
+	__u8 between[8];
 	__u8 source[4];
 	__u8 destination[4];
 };
 
 struct ipv6 { // RFC 8200, section 3
-	__u8 before[8];
+	__u8 before[4];
+	__be16 payload_len;
+	__u8 between[2];
 	__u8 source[16];
 	__u8 destination[16];
 };
 
-// The packet at `ip` is of IP version `version`; any other version passes.
+// The packet at `ip` is of IP version `version`; any other version passes. Bytes are counted as the IP header says:
+// the difference of two packet pointers is a number that only a process with CAP_PERFMON may learn.
 static __always_inline int judge(struct xdp_md *ctx, const void *ip, int version)
 {
 	const void *end = (void *)(long)ctx->data_end;
@@ -164,6 +177,7 @@ static __always_inline int judge(struct xdp_md *ctx, const void *ip, int version
 		if (!address4_is_banned(packet->source) && !address4_is_banned(packet->destination))
 			return XDP_PASS;
 		counters->dropped4++;
+		counters->dropped_bytes += bpf_ntohs(packet->total_len);
 	} else if (version == 6) {
 		const struct ipv6 *packet = ip;
 
@@ -172,10 +186,10 @@ static __always_inline int judge(struct xdp_md *ctx, const void *ip, int version
 		if (!address6_is_banned(packet->source) && !address6_is_banned(packet->destination))
 			return XDP_PASS;
 		counters->dropped6++;
+		counters->dropped_bytes += sizeof(*packet) + bpf_ntohs(packet->payload_len);
 	} else {
 		return XDP_PASS;
 	}
-	counters->dropped_bytes += ctx->data_end - ctx->data;
 	return XDP_DROP;
 }
 

@@ -262,3 +262,51 @@ fn everything_is_listed_however_much_it_is() {
         assert!(listed(&mut xdp) == wanted, "lists differ");
     });
 }
+
+/// Leaves the calling thread these capabilities alone (`capabilities(7)`).
+fn keep_capabilities(numbers: &[u32]) {
+    let mut words = [0_u32; 6];
+    for number in numbers {
+        // Effective, permitted and inheritable, first the low halves, then the high ones.
+        let word = (*number as usize / 32) * 3;
+        words[word] |= 1 << (number % 32);
+        words[word + 1] |= 1 << (number % 32);
+    }
+    // _LINUX_CAPABILITY_VERSION_3, and 0 for this thread.
+    let header = [0x2008_0522_u32, 0];
+    // SAFETY: header and data have the sizes of the kernel's structures and outlive the call.
+    let ret = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), words.as_ptr()) };
+    assert_eq!(ret, 0, "capset: {}", std::io::Error::last_os_error());
+}
+
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_BPF: u32 = 39;
+
+#[test]
+fn two_capabilities_suffice_and_one_does_not() {
+    for (capabilities, suffice) in [
+        (&[CAP_NET_ADMIN, CAP_BPF][..], true),
+        (&[CAP_NET_ADMIN], false),
+        (&[CAP_BPF], false),
+        (&[], false),
+    ] {
+        lab::in_namespaces(move || {
+            keep_capabilities(capabilities);
+            let mut xdp = Xdp::open(&options("lo", XdpMode::Auto)).unwrap();
+            match xdp.ensure() {
+                Ok(()) => {
+                    assert!(suffice, "{capabilities:?}");
+                    xdp.apply(&[ban("10.0.0.1", 600), ban("10.0.0.0/8", 600)])
+                        .unwrap();
+                    assert_eq!(listed(&mut xdp).len(), 2);
+                    xdp.verify().unwrap();
+                    xdp.teardown().unwrap();
+                }
+                Err(error) => {
+                    let permission = matches!(error, BackendError::Permission { .. });
+                    assert!(permission && !suffice, "{capabilities:?}: {}", text(error));
+                }
+            }
+        });
+    }
+}

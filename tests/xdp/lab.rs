@@ -34,9 +34,9 @@ pub(crate) const PRESENCE: Duration = Duration::from_secs(10);
 /// Runs a test in namespaces of its own.
 pub(crate) fn in_namespaces(test: impl FnOnce() + Send + 'static) {
     // SAFETY: takes nothing.
+    let user = unsafe { libc::geteuid() };
     assert_eq!(
-        unsafe { libc::geteuid() },
-        0,
+        user, 0,
         "this test makes network namespaces and loads BPF: run it as root"
     );
     let body = move || {
@@ -56,7 +56,8 @@ pub(crate) fn in_namespaces(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn mount(source: &str, target: &str, kind: &str, flags: u64) {
+/// Mounts in the test's own mount namespace.
+pub(crate) fn mount(source: &str, target: &str, kind: &str, flags: u64) {
     let [source, target, kind] = [source, target, kind].map(|text| CString::new(text).unwrap());
     // SAFETY: three terminated strings that outlive the call, and no data.
     let ret = unsafe {

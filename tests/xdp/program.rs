@@ -168,9 +168,10 @@ fn counters_say_what_was_dropped() {
         let before = xdp.counters().unwrap();
         let v4 = udp(V4[0], V4[1], b"four");
         let v6 = udp(V6[0], V6[1], b"six");
-        for packet in [&v4, &v6, &v4, &udp(V4[1], V4[1], b"")] {
+        for packet in [&v4, &v6, &udp(V4[1], V4[1], b"")] {
             run(&object, "bt_raw_ip", packet);
         }
+        run(&object, "bt_ethernet", &ethernet(Front::Vlan, &v4));
         let after = xdp.counters().unwrap();
         assert_eq!(after.packets - before.packets, 4);
         assert_eq!(after.dropped_v4 - before.dropped_v4, 2);

@@ -115,3 +115,25 @@ fn bans_without_pins_end_with_the_process() {
         assert_answers(From::Router, Probe::Udp, BANNED[0]);
     });
 }
+
+#[test]
+fn pins_go_where_a_bpf_filesystem_is_mounted() {
+    lab::in_namespaces(|| {
+        let automatic = Options {
+            xdp_pin: XdpPin::Auto,
+            ..options("lo", XdpMode::Auto)
+        };
+        for (kind, pinned) in [("tmpfs", false), ("bpf", true)] {
+            lab::mount(kind, "/sys/fs/bpf", kind, 0);
+            let mut xdp = Xdp::open(&automatic).unwrap();
+            xdp.ensure().unwrap();
+            xdp.apply(&[ban(BANNED[0], 600)]).unwrap();
+            assert_eq!(Path::new(XdpPin::DEFAULT_DIR).exists(), pinned, "{kind}");
+            drop(xdp);
+            let mut next = Xdp::open(&automatic).unwrap();
+            next.ensure().unwrap();
+            assert_eq!(listed(&mut next).len(), usize::from(pinned), "{kind}");
+            next.teardown().unwrap();
+        }
+    });
+}

@@ -78,7 +78,7 @@ pub(super) const SHAPES: [Shape; 5] = [
     shape("bt_counters", MapType::PercpuArray, 4, 32),
 ];
 
-/// What the program counted since it was loaded, over all interfaces and CPUs.
+/// What the program counted since its maps were made, over all interfaces and CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XdpCounters {
     /// Packets of any kind that the program saw, without those shorter than an Ethernet header.
@@ -87,7 +87,7 @@ pub struct XdpCounters {
     pub dropped_v4: u64,
     /// IPv6 packets dropped.
     pub dropped_v6: u64,
-    /// Bytes of dropped packets, link header included.
+    /// Bytes of dropped packets from the IP header on, as it says.
     pub dropped_bytes: u64,
 }
 

@@ -15,7 +15,10 @@
 //! ends, and all bans with it.
 //!
 //! Deliberately not here: what this machine itself sends to a banned host leaves (XDP has no egress; the answer is
-//! dropped), and what XDP drops no capture sees, so traffic cannot renew a ban while it lasts. Minimum kernel: 5.9.
+//! dropped), and what XDP drops no capture sees, so traffic cannot renew a ban while it lasts.
+//!
+//! Minimum kernel: 5.9. Loading needs `CAP_BPF` and `CAP_NET_ADMIN` (before 5.11 `CAP_SYS_RESOURCE`, too), pinning a
+//! bpf filesystem that the process may write to; systemd mounts it for root alone.
 
 mod interface;
 mod link;

@@ -45,12 +45,12 @@ impl Pins {
         if needed {
             return Err(BackendError::Unsupported {
                 backend: BACKEND,
-                facility: "bpf filesystem mounted at the pin directory",
+                facility: "bpf filesystem that this process may open at the pin directory",
                 advice: "mount one (`mount -t bpf bpf /sys/fs/bpf`), or switch pinning off",
             });
         }
         log::warn!(
-            "xdp: no bpf filesystem at {}, bans end with this process (`mount -t bpf bpf /sys/fs/bpf`)",
+            "xdp: no bpf filesystem that may be opened at {}, so bans end with this process (`mount -t bpf bpf /sys/fs/bpf`)",
             dir.display()
         );
         Ok(None)

@@ -74,7 +74,7 @@ pub(super) fn load(options: &Options, pins: Option<&Pins>) -> Result<(Program, M
         }
     }
     let object = object.load().map_err(failed(
-        "loading the XDP program (which CAP_BPF is needed for, too)",
+        "loading the XDP program (CAP_BPF is needed, too; level debug logs the verifier)",
     ))?;
 
     let program = Program {
