@@ -106,8 +106,9 @@ tables() {
     "$FAMILY_TABLES" -w "$@"
 }
 
-has_rule() {
-    tables -C "$@" 2>/dev/null
+# `-C` is no help: ip6tables-legacy 1.8.9 takes a rule for "src" as one for "dst".
+has_rule() { # chain, rule as -S shows it
+    tables -S "$1" 2>/dev/null | grep -qxF -e "-A $*"
 }
 
 ipset_install() {

@@ -1,7 +1,7 @@
 //! Netfilter netlink: messages out, messages in.
 //!
 //! Promise: every exchange ends, with the kernel's answer or with an error; a kernel that stays silent costs
-//! at most [`ANSWER_WITHIN`]. After any error the socket is replaced, so that a late answer is never taken
+//! at most five seconds. After any error the socket is replaced, so that a late answer is never taken
 //! for the answer to a later question. Knows neither ipset nor nftables beyond their subsystem numbers.
 
 mod attribute;
