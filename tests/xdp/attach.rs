@@ -1,6 +1,7 @@
 //! Attaching: repeatedly, where it cannot be, where somebody else is, and after an interface was made again.
 
 use std::path::Path;
+use std::process::Command;
 
 use libbpf_rs::libbpf_sys::bpf_map_create_opts;
 use libbpf_rs::{MapHandle, MapType};
@@ -172,6 +173,30 @@ fn interfaces_no_longer_named_are_let_go() {
         assert_eq!(listed(&mut after).len(), 1);
         assert_answers(From::Router, Probe::Udp, BANNED[0]);
         after.teardown().unwrap();
+    });
+}
+
+#[test]
+fn another_mode_is_taken_up_with_the_bans() {
+    lab::in_namespaces(|| {
+        let _lab = Lab::new();
+        for (mode, shown) in [
+            (XdpMode::Auto, " xdp qdisc"),
+            (XdpMode::Generic, " xdpgeneric qdisc"),
+            (XdpMode::Auto, " xdpgeneric qdisc"),
+            (XdpMode::Native, " xdp qdisc"),
+        ] {
+            let mut xdp = attached("lan0", mode);
+            xdp.apply(&[ban(BANNED[0], 600)]).unwrap();
+            xdp.verify().unwrap();
+            assert!(is_silent(From::Router, Probe::Udp, BANNED[0]), "{mode}");
+            let output = Command::new("ip")
+                .args(["link", "show", "lan0"])
+                .output()
+                .unwrap();
+            let output = String::from_utf8(output.stdout).unwrap();
+            assert!(output.contains(shown), "{mode}: {output}");
+        }
     });
 }
 

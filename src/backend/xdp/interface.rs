@@ -34,6 +34,15 @@ impl Framing {
     }
 }
 
+/// A program at an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attached {
+    /// Number of the program.
+    pub(super) program_id: u32,
+    /// Whether the driver runs it.
+    pub(super) native: bool,
+}
+
 /// An interface that exists.
 #[derive(Debug)]
 pub(super) struct Interface<'a> {
@@ -62,8 +71,8 @@ impl<'a> Interface<'a> {
         Ok(Self { name, index, framing })
     }
 
-    /// Number of the program that is attached, in whatever mode and by whomever.
-    pub(super) fn program_id(&self) -> io::Result<Option<u32>> {
+    /// The program that is attached, by whomever.
+    pub(super) fn attached(&self) -> io::Result<Option<Attached>> {
         let ifindex = i32::try_from(self.index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut opts = sys::bpf_xdp_query_opts {
             sz: size_of::<sys::bpf_xdp_query_opts>() as sys::size_t,
@@ -72,13 +81,16 @@ impl<'a> Interface<'a> {
         // SAFETY: `opts` is initialised, says its size, and outlives the call.
         let ret = unsafe { sys::bpf_xdp_query(ifindex, 0, &mut opts) };
         check(ret)?;
-        let ids = [opts.prog_id, opts.drv_prog_id, opts.skb_prog_id, opts.hw_prog_id];
-        Ok(ids.into_iter().find(|id| *id != 0))
+        let ids = [opts.drv_prog_id, opts.skb_prog_id, opts.hw_prog_id, opts.prog_id];
+        Ok(ids.into_iter().find(|id| *id != 0).map(|program_id| Attached {
+            program_id,
+            native: u32::from(opts.attach_mode) == sys::XDP_ATTACHED_DRV,
+        }))
     }
 
     /// Number and name of the attached program in words.
     pub(super) fn holder(&self) -> String {
-        let Ok(Some(id)) = self.program_id() else {
+        let Ok(Some(Attached { program_id: id, .. })) = self.attached() else {
             return "another XDP program".to_owned();
         };
         match ProgramHandle::from_prog_id(id) {

@@ -33,7 +33,7 @@ use std::path::Path;
 
 use libbpf_rs::libbpf_sys as sys;
 
-use self::interface::Interface;
+use self::interface::{Attached, Interface};
 use self::link::Link;
 use self::maps::Maps;
 use self::pins::{Lock, Pins};
@@ -153,7 +153,7 @@ impl Loaded {
         let own = self.links.iter().position(|link| holds(link, &interface));
         let link = match (own, &path) {
             (Some(index), _) => self.links.swap_remove(index),
-            (None, Some(path)) => match take_over(path, &interface, program)? {
+            (None, Some(path)) => match take_over(path, &interface, program, mode)? {
                 Some(link) => link,
                 None => attach(&interface, program, mode)?,
             },
@@ -285,20 +285,23 @@ impl SetBackend for Xdp {
 
 /// Whether the link is what is attached to the interface.
 fn holds(link: &Link, interface: &Interface<'_>) -> bool {
-    link.target().is_ok_and(|target| {
-        target.ifindex == interface.index
-            && interface
-                .program_id()
-                .is_ok_and(|id| id == Some(target.program_id))
-    })
+    held_by(link, interface).is_some()
+}
+
+/// What is attached to the interface, when the link holds it.
+fn held_by(link: &Link, interface: &Interface<'_>) -> Option<Attached> {
+    let target = link.target().ok()?;
+    let attached = interface.attached().ok()??;
+    (target.ifindex == interface.index && target.program_id == attached.program_id).then_some(attached)
 }
 
 /// The pinned link of the interface, with `program` in place of the one that an earlier process loaded. `None`, and
-/// no pin is left, when there is none or it belongs to another interface.
+/// no pin is left, when there is none, it belongs to another interface, or its mode is not the wanted one.
 fn take_over(
     path: &Path,
     interface: &Interface<'_>,
     program: BorrowedFd<'_>,
+    mode: XdpMode,
 ) -> Result<Option<Link>, BackendError> {
     let failed = |action| move |error| kernel(action, path.display().to_string(), error);
     let link = match Link::open(path) {
@@ -306,8 +309,17 @@ fn take_over(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("opening the pinned link")(error)),
     };
-    if !holds(&link, interface) {
+    let Some(attached) = held_by(&link, interface) else {
         Pins::remove(path).map_err(failed("removing the pinned link"))?;
+        return Ok(None);
+    };
+    let fits = match mode {
+        XdpMode::Native => attached.native,
+        XdpMode::Generic => !attached.native,
+        XdpMode::Auto | XdpMode::Offload => true,
+    };
+    if !fits {
+        discard(path)?;
         return Ok(None);
     }
     link.replace_program(program)
