@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{self, BackendKind, Hooks, SetName};
+use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
 use crate::ban::{BanPolicy, Element, Timeout};
 use crate::judge::{BanTarget, Policy};
+use crate::network::Network;
 use btblocker_detectors::{Class, Technique};
 
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
@@ -88,6 +89,12 @@ pub struct Config {
     pub setup: bool,
     /// Drop in the prerouting hook as well.
     pub prerouting: bool,
+    /// How XDP programs are attached.
+    #[serde(with = "values::text")]
+    pub xdp_mode: XdpMode,
+    /// Where XDP maps are pinned, so that bans outlive the daemon.
+    #[serde(with = "values::text")]
+    pub xdp_pin: XdpPin,
     /// How long a host is banned.
     #[serde(with = "values::duration")]
     pub ban_duration: Duration,
@@ -150,6 +157,8 @@ impl Default for Config {
             set_name: SetName::default(),
             setup: true,
             prerouting: false,
+            xdp_mode: XdpMode::default(),
+            xdp_pin: XdpPin::default(),
             ban_duration: Duration::from_secs(18_000),
             ban_target: BanTarget::Auto,
             max_bans: 65_536,
@@ -177,8 +186,25 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the kernel sets are told.
-    pub fn backend_options(&self) -> backend::Options {
+    /// Names of the interfaces to watch, each once: `auto` stands for those of the default route.
+    pub fn watched(&self, network: &Network) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in &self.interface {
+            let found = match name.as_str() {
+                "auto" => network.default_interfaces(),
+                name => vec![name],
+            };
+            for name in found {
+                if !names.iter().any(|known| known == name) {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        names
+    }
+
+    /// What the kernel sets are told; `interfaces` are those that an XDP program is attached to.
+    pub fn backend_options(&self, interfaces: Vec<String>) -> backend::Options {
         let defaults = backend::Options::default();
         backend::Options {
             set_name: self.set_name.clone(),
@@ -191,6 +217,10 @@ impl Config {
                 .and_then(NonZeroU32::new)
                 .unwrap_or(defaults.max_elements),
             default_timeout: Timeout::from_duration(self.ban_duration),
+            interfaces,
+            xdp_mode: self.xdp_mode,
+            xdp_pin: self.xdp_pin.clone(),
+            ..defaults
         }
     }
 
@@ -271,7 +301,7 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
 
-    /// Who holds the bans: ipset, nftables or dry-run [default: ipset]
+    /// Who holds the bans: ipset, nftables, xdp or dry-run [default: ipset]
     #[arg(long, value_name = "NAME", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
@@ -294,6 +324,16 @@ pub struct Overrides {
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prerouting: Option<bool>,
+
+    /// How XDP programs are attached: auto, native, generic or offload [default: auto]
+    #[arg(long, value_name = "MODE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xdp_mode: Option<String>,
+
+    /// Where XDP maps are pinned: auto, off or a folder on a bpffs [default: auto]
+    #[arg(long, value_name = "WHERE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xdp_pin: Option<String>,
 
     /// How long a host is banned: seconds, or with a unit such as 30m or 5h [default: 5h]
     #[arg(long, value_name = "TIME", global = true)]

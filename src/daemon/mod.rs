@@ -45,11 +45,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     on_signals(stop.clone())?;
     let network = Network::read()?;
     let watcher = Watcher::new()?;
-    let interfaces = resolve(config, &network)?;
+    let interfaces = config.watched(&network);
+    anyhow::ensure!(
+        !interfaces.is_empty(),
+        "interface auto: there is no default route; name the interface with --interface"
+    );
     let answerable = Answerable::new(config, &network);
     let mut daemon = Daemon {
         config,
-        manager: manager(config, &answerable)?,
+        manager: manager(config, &interfaces, &answerable)?,
         answerable,
         judge: Judge::new(config.policy()),
         ingress: Published::new(Ingress::new(&network, &interfaces)),
@@ -293,36 +297,14 @@ fn age(at: Timestamp) -> String {
     format!("{:.1} ms", Timestamp(micros).since(at) as f64 / 1_000.0)
 }
 
-/// Names of the interfaces to watch: `auto` stands for those of the default route.
-fn resolve(config: &Config, network: &Network) -> anyhow::Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    for name in &config.interface {
-        let found: Vec<String> = match name.as_str() {
-            "auto" => network
-                .default_interfaces()
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
-            name => vec![name.to_owned()],
-        };
-        if found.is_empty() {
-            anyhow::bail!("interface auto: there is no default route; name the interface with --interface");
-        }
-        names.extend(found);
-    }
-    names.sort_by_key(|name| config.interface.iter().position(|wanted| wanted == name));
-    names.dedup();
-    Ok(names)
-}
-
 /// The ban manager on its kernel set, with sets and rules in place.
-fn manager(config: &Config, answerable: &Answerable) -> anyhow::Result<Manager> {
+fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> anyhow::Result<Manager> {
     let kind = if config.monitor_only {
         BackendKind::DryRun
     } else {
         config.backend
     };
-    let mut backend = backend::open(kind, &config.backend_options())?;
+    let mut backend = backend::open(kind, &config.backend_options(interfaces.to_vec()))?;
     if config.setup {
         backend.ensure()?;
     }
