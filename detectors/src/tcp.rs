@@ -317,22 +317,24 @@ impl TcpInspector {
         match socks::negotiation(client, server) {
             Negotiation::Unfinished => {}
             Negotiation::None => self.proxy = Proxy::No,
+            Negotiation::Refused => {
+                self.proxy = Proxy::No;
+                self.tell_socks("socks5-refused", context);
+            }
             Negotiation::Complete(tunnel) => {
                 self.proxy = Proxy::Opened;
                 self.target = tunnel.target;
                 if tunnel.name != "connect" {
-                    let evidence = Evidence::new(
-                        Technique::Socks,
-                        tunnel.name,
-                        Confidence::Strong,
-                        Side::Originator,
-                    )
-                    .of_class(Class::Socks);
-                    self.emit(evidence, context);
+                    self.tell_socks(tunnel.name, context);
                 }
                 self.restart(tunnel.starts);
             }
         }
+    }
+
+    fn tell_socks(&mut self, rule: &'static str, context: &mut Context<'_>) {
+        let evidence = Evidence::new(Technique::Socks, rule, Confidence::Strong, Side::Originator);
+        self.emit(evidence.of_class(Class::Socks), context);
     }
 
     /// Begins again behind a negotiation.
