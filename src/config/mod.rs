@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
 use crate::ban::{BanPolicy, Element, Timeout};
+use crate::event::ShowInfoHash;
 use crate::judge::{BanTarget, Policy};
 use crate::network::Network;
 use btblocker_detectors::{Class, Technique};
@@ -124,6 +125,11 @@ pub struct Config {
     /// Techniques that are switched off.
     #[serde(with = "values::list")]
     pub disable: Vec<TechniqueName>,
+    /// Byte signatures that are switched off, by their ids.
+    #[serde(with = "values::list")]
+    pub disable_signatures: Vec<SignatureId>,
+    /// How info-hashes are shown.
+    pub info_hash: ShowInfoHash,
     /// How much certainty is demanded.
     pub sensitivity: Sensitivity,
     /// Least entropy of 96 bytes, in bits per byte, for a block to look random.
@@ -170,6 +176,8 @@ impl Default for Config {
             classes: vec![ClassName(Class::BitTorrent), ClassName(Class::DhtMaintenance)],
             block_socks: false,
             disable: Vec::new(),
+            disable_signatures: Vec::new(),
+            info_hash: ShowInfoHash::Hashed,
             sensitivity: Sensitivity::Balanced,
             entropy_threshold: 5.9,
             min_payload_size: 60,
@@ -243,6 +251,7 @@ impl Config {
             classes,
             exempt_ports: self.exempt_ports.clone(),
             sensitivity: self.sensitivity.into(),
+            signatures_off: self.disable_signatures.iter().map(|id| id.0).collect(),
             one_sided: self.one_sided,
         }
     }
@@ -287,6 +296,10 @@ pub struct ClassName(pub Class);
 /// A technique by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TechniqueName(pub Technique);
+
+/// The id of a byte signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignatureId(pub &'static str);
 
 /// What is typed on the command line; every value may be absent.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
@@ -389,6 +402,16 @@ pub struct Overrides {
     #[arg(long, value_name = "TECHNIQUES", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable: Option<String>,
+
+    /// Byte signatures to switch off, by their ids, separated by commas
+    #[arg(long, value_name = "IDS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_signatures: Option<String>,
+
+    /// How info-hashes are shown: hashed (with a salt of this machine), plain or none [default: hashed]
+    #[arg(long, value_name = "HOW", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info_hash: Option<String>,
 
     /// How much certainty is demanded: strict, balanced or aggressive [default: balanced]
     #[arg(long, value_name = "LEVEL", global = true)]

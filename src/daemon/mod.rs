@@ -19,7 +19,7 @@ use crate::backend::{self, BackendKind};
 use crate::ban::{Manager, Outcome};
 use crate::capture::Stop;
 use crate::config::Config;
-use crate::event;
+use crate::event::{self, InfoHashes};
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
@@ -62,6 +62,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         board: Board::default(),
         start: Instant::now(),
         verdicts: Vec::new(),
+        info_hashes: InfoHashes::new(config.info_hash),
         refused: false,
     };
     daemon.watch(&stop)
@@ -79,6 +80,7 @@ struct Daemon<'a> {
     board: Board,
     start: Instant,
     verdicts: Vec<Verdict>,
+    info_hashes: InfoHashes,
     /// Whether the kernel refused the last changes, so that a lasting trouble is logged once.
     refused: bool,
 }
@@ -180,7 +182,7 @@ impl Daemon<'_> {
                         .interfaces
                         .get(usize::from(flow.interface))
                         .map_or("?", String::as_str);
-                    debug!("{}", event::flow(("interface", origin), &flow));
+                    debug!("{}", event::flow(("interface", origin), &flow, &self.info_hashes));
                 }
                 Verdict::Ban(ban) => {
                     let because = &ban.because;
