@@ -64,6 +64,7 @@ impl Sizes {
             blocks: 0,
             small: 0,
             requests: 0,
+            with_haves: 0,
             multiples: 0,
             samples: 0,
             random: 0,
