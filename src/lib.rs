@@ -59,3 +59,4 @@ pub mod metrics;
 pub mod network;
 pub mod packet;
 pub mod pipeline;
+pub mod sink;

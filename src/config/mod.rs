@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
 use crate::ban::{BanPolicy, Element, Timeout};
-use crate::event::ShowInfoHash;
+use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
 use crate::network::Network;
+use crate::sink::{DetectionLogOptions, LineFormat, Rotation};
 use btblocker_detectors::{Class, Technique};
 
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
@@ -151,6 +152,17 @@ pub struct Config {
     /// Longest time that a packet waits in the kernel's ring.
     #[serde(with = "values::duration")]
     pub capture_delay: Duration,
+    /// File that gets every recognised flow with the beginning of its payload; none when empty.
+    pub detection_log: PathBuf,
+    /// How detections are written.
+    #[serde(with = "values::text")]
+    pub detection_log_format: LineFormat,
+    /// Write the payload into JSON detections, too.
+    pub detection_log_payload: bool,
+    /// Size in bytes at which the detection log is rotated.
+    pub detection_log_max_size: u64,
+    /// Rotated detection logs that are kept.
+    pub detection_log_keep: u32,
     /// Least severity of log lines: error, warn, info, debug or trace.
     pub log_level: LogLevel,
 }
@@ -188,6 +200,11 @@ impl Default for Config {
             snaplen: 4_352,
             buffer_size: 16 * 1024 * 1024,
             capture_delay: Duration::from_millis(5),
+            detection_log: PathBuf::new(),
+            detection_log_format: LineFormat::Text,
+            detection_log_payload: false,
+            detection_log_max_size: 64 * 1024 * 1024,
+            detection_log_keep: 5,
             log_level: LogLevel::Info,
         }
     }
@@ -269,6 +286,20 @@ impl Config {
             .ok()
             .and_then(NonZeroU32::new)
             .unwrap_or(NonZeroU32::MAX)
+    }
+
+    /// What the detection log is made with, when it is wanted.
+    pub fn detection_log(&self) -> Option<DetectionLogOptions> {
+        (!self.detection_log.as_os_str().is_empty()).then(|| DetectionLogOptions {
+            path: self.detection_log.clone(),
+            format: self.detection_log_format,
+            payload: self.detection_log_payload,
+            info_hashes: InfoHashes::new(self.info_hash),
+            rotation: Rotation {
+                max_size: self.detection_log_max_size,
+                keep: self.detection_log_keep,
+            },
+        })
     }
 
     /// Batches that wait for one worker at most.
@@ -462,6 +493,31 @@ pub struct Overrides {
     #[arg(long, value_name = "TIME", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture_delay: Option<String>,
+
+    /// File that gets every recognised flow with the beginning of its payload
+    #[arg(long, value_name = "FILE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log: Option<PathBuf>,
+
+    /// How detections are written: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_format: Option<String>,
+
+    /// Write the payload into JSON detections, too
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_payload: Option<bool>,
+
+    /// Size in bytes at which the detection log is rotated [default: 67108864]
+    #[arg(long, value_name = "BYTES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_max_size: Option<u64>,
+
+    /// Rotated detection logs that are kept [default: 5]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_keep: Option<u32>,
 
     /// Least severity of log lines: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL", global = true)]

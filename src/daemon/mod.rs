@@ -7,6 +7,7 @@
 
 mod addresses;
 mod capture;
+mod tell;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,7 @@ use crate::backend::{self, BackendKind};
 use crate::ban::{Manager, Outcome};
 use crate::capture::Stop;
 use crate::config::Config;
-use crate::event::{self, InfoHashes};
+use crate::event::{self, InfoHashes, SampleSender};
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
@@ -28,6 +29,7 @@ use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 
 use addresses::Answerable;
 use capture::Captures;
+use tell::Tell;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
@@ -51,6 +53,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         "interface auto: there is no default route; name the interface with --interface"
     );
     let answerable = Answerable::new(config, &network);
+    let (tell, samples) = Tell::start(config, &interfaces)?;
     let mut daemon = Daemon {
         config,
         manager: manager(config, &interfaces, &answerable)?,
@@ -64,8 +67,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         verdicts: Vec::new(),
         info_hashes: InfoHashes::new(config.info_hash),
         refused: false,
+        tell,
     };
-    daemon.watch(&stop)
+    let outcome = daemon.watch(&stop, samples);
+    daemon.tell.finish();
+    outcome
 }
 
 /// Everything that lives while the interfaces are watched.
@@ -83,15 +89,17 @@ struct Daemon<'a> {
     info_hashes: InfoHashes,
     /// Whether the kernel refused the last changes, so that a lasting trouble is logged once.
     refused: bool,
+    tell: Tell,
 }
 
 impl Daemon<'_> {
-    fn watch(&mut self, stop: &Stop) -> anyhow::Result<()> {
+    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>) -> anyhow::Result<()> {
         let (reports, heard) = crossbeam_channel::bounded(REPORTS);
         let config = self.config;
         let settings = Settings {
             options: config.inspector_options(),
             hasher: FlowHasher::random(),
+            samples,
             ..Settings::new(config.flows_per_worker(self.interfaces.len()))
         };
         let (ingress, board) = (self.ingress.clone(), self.board.clone());
@@ -173,11 +181,13 @@ impl Daemon<'_> {
     }
 
     fn judge(&mut self, report: &Report) {
+        self.tell.before_report();
         self.judge.hear(report, &self.answerable, &mut self.verdicts);
         let now = self.start.elapsed();
         for verdict in self.verdicts.drain(..) {
             match verdict {
                 Verdict::Flow(flow) => {
+                    self.tell.flow(&flow);
                     let origin = self
                         .interfaces
                         .get(usize::from(flow.interface))

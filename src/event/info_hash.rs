@@ -18,7 +18,7 @@ pub enum ShowInfoHash {
 }
 
 /// Shows info-hashes as the operator wants them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InfoHashes {
     how: ShowInfoHash,
     salt: Vec<u8>,

@@ -3,6 +3,7 @@
 //! The JSON shapes are stable: keys are added, never renamed.
 
 mod info_hash;
+mod sample;
 
 pub use info_hash::{InfoHashes, ShowInfoHash};
 
@@ -12,6 +13,8 @@ use btblocker_detectors::{Class, Client, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::judge::{BanVerdict, FlowVerdict};
+
+pub use sample::{SAMPLE_BYTES, Sample, SampleHome, SampleSender, Samples, samples};
 
 /// RFC 3339 in UTC with microseconds: `2026-11-21T02:37:00.000001Z`.
 pub fn rfc3339(at: Timestamp) -> String {
