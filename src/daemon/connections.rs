@@ -8,6 +8,9 @@ use crate::backend::Conntrack;
 use crate::ban::Element;
 use crate::config::Config;
 
+/// Hosts that are remembered at most while the kernel takes no bans.
+const MOST: usize = 4_096;
+
 /// Hosts whose connections are to end; none while bans are on paper.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
@@ -30,7 +33,9 @@ impl Connections {
 
     /// A host is banned, but the kernel need not have been told.
     pub(super) fn banned(&mut self, element: Element) {
-        self.fresh.push(element);
+        if self.fresh.len() < MOST {
+            self.fresh.push(element);
+        }
     }
 
     /// The kernel has taken all bans.
