@@ -3,23 +3,27 @@
 //! The calling thread is the judge's: it hears reports, bans, and is the only one that writes to the kernel.
 //! Order at the start: configuration, network, kernel set, captures, workers, capture threads; what is missing
 //! stops the start before a packet is read. Order at the end: captures stop, queues drain, bans stay (or are
-//! lifted when so configured).
+//! lifted when so configured). What is remembered of them and the control socket are there before the captures.
 
 mod addresses;
+mod answer;
 mod capture;
+mod connections;
+mod memory;
 mod tell;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use btblocker_detectors::Timestamp;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, select};
 use log::{debug, error, info, warn};
 
 use crate::backend::{self, BackendKind};
-use crate::ban::{Manager, Outcome};
+use crate::ban::{Element, Manager, Outcome};
 use crate::capture::Stop;
 use crate::config::Config;
+use crate::control::{Asked, ControlError, Server};
 use crate::event::{self, InfoHashes, SampleSender};
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
@@ -29,6 +33,8 @@ use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 
 use addresses::Answerable;
 use capture::Captures;
+use connections::Connections;
+use memory::{Memory, wall_clock};
 use tell::Tell;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
@@ -37,6 +43,8 @@ const REPORTS: usize = 16_384;
 const RECONCILE: Duration = Duration::from_secs(5);
 /// Longest time between two looks at the clock, at signals and at the network.
 const TICK: Duration = Duration::from_millis(500);
+/// A warning that many hosts could cause is given this often at most.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Watches the interfaces until SIGINT or SIGTERM.
 ///
@@ -52,22 +60,33 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         !interfaces.is_empty(),
         "interface auto: there is no default route; name the interface with --interface"
     );
-    let answerable = Answerable::new(config, &network);
+    let answerable = Answerable::new(config, &network, &[]);
     let (tell, samples) = Tell::start(config, &interfaces)?;
+    let control = control(config)?;
+    let start = Instant::now();
+    let mut manager = manager(config, &interfaces, &answerable)?;
+    let memory = Memory::recall(config, &mut manager, start.elapsed())?;
+    manager.flush(start.elapsed())?;
     let mut daemon = Daemon {
         config,
-        manager: manager(config, &interfaces, &answerable)?,
+        manager,
         answerable,
+        allowed: Vec::new(),
+        memory,
+        control,
+        connections: Connections::start(config)?,
         judge: Judge::new(config.policy()),
         ingress: Published::new(Ingress::new(&network, &interfaces)),
         interfaces,
         watcher,
         board: Board::default(),
-        start: Instant::now(),
+        start,
         verdicts: Vec::new(),
         info_hashes: InfoHashes::new(config.info_hash),
         refused: false,
         tell,
+        storm: false,
+        full_said_at: None,
     };
     let outcome = daemon.watch(&stop, samples);
     daemon.tell.finish();
@@ -79,6 +98,11 @@ struct Daemon<'a> {
     config: &'a Config,
     manager: Manager,
     answerable: Answerable,
+    /// Whom a command exempted until the end of this run.
+    allowed: Vec<Element>,
+    memory: Memory,
+    control: Option<Server>,
+    connections: Connections,
     judge: Judge,
     ingress: Published<Ingress>,
     interfaces: Vec<String>,
@@ -90,6 +114,10 @@ struct Daemon<'a> {
     /// Whether the kernel refused the last changes, so that a lasting trouble is logged once.
     refused: bool,
     tell: Tell,
+    /// Whether the storm brake holds, so that it is said once.
+    storm: bool,
+    /// When it was last said that no more hosts can be banned.
+    full_said_at: Option<Duration>,
 }
 
 impl Daemon<'_> {
@@ -125,7 +153,7 @@ impl Daemon<'_> {
             self.judge(&report);
         }
         self.flush();
-        self.say_goodbye();
+        self.end();
         outcome.and(captured).and(finished.map_err(Into::into))
     }
 
@@ -139,9 +167,15 @@ impl Daemon<'_> {
     ) -> anyhow::Result<()> {
         let mut reconcile_at = Instant::now() + RECONCILE;
         let mut tick_at = Instant::now() + TICK;
+        let nobody = crossbeam_channel::never();
+        let asked = self
+            .control
+            .as_ref()
+            .map_or(nobody, |server| server.asked().clone());
         loop {
-            match heard.recv_deadline(tick_at) {
-                Ok(report) => {
+            select! {
+                recv(heard) -> report => {
+                    let Ok(report) = report else { return Ok(()) };
                     self.judge(&report);
                     // What else is there already is written to the kernel in the same batch.
                     for report in heard.try_iter().take(1_024) {
@@ -149,8 +183,13 @@ impl Daemon<'_> {
                     }
                     self.flush();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                recv(asked) -> asked => {
+                    if let Ok(Asked { request, reply }) = asked {
+                        // A client that has left does not take its answer.
+                        let _ = reply.try_send(self.answer(request, captures));
+                    }
+                }
+                default(tick_at.saturating_duration_since(Instant::now())) => {}
             }
             let now = Instant::now();
             if now < tick_at {
@@ -173,6 +212,8 @@ impl Daemon<'_> {
             for element in self.manager.expire(self.start.elapsed()) {
                 info!("unbanned {element}: the time is over");
             }
+            self.watch_storm();
+            self.memory.keep(&mut self.manager, self.start.elapsed());
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE;
                 self.reconcile();
@@ -193,6 +234,9 @@ impl Daemon<'_> {
                         .get(usize::from(flow.interface))
                         .map_or("?", String::as_str);
                     debug!("{}", event::flow(("interface", origin), &flow, &self.info_hashes));
+                    for end in [flow.flow.originator, flow.flow.responder] {
+                        self.manager.count_flow(end.ip());
+                    }
                 }
                 Verdict::Ban(ban) => {
                     let because = &ban.because;
@@ -202,12 +246,16 @@ impl Daemon<'_> {
                         .map_or("?", String::as_str);
                     let client = event::client_name(&because.evidence.client);
                     let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
-                    match self.manager.ban(ban.address, now) {
+                    let outcome = self
+                        .manager
+                        .ban(ban.address, now, because.at, || event::reason(&ban));
+                    match outcome {
                         Outcome::Banned => {
+                            self.connections.banned(self.manager.element_for(ban.address));
                             let delay = age(because.at);
                             info!(
                                 "{origin}: banned {}: {}{client}, {delay} after the packet",
-                                ban.address,
+                                self.manager.element_for(ban.address),
                                 ban.reason()
                             );
                         }
@@ -216,10 +264,20 @@ impl Daemon<'_> {
                         Outcome::Exempt(why) => {
                             debug!("{origin}: {} is exempt ({})", ban.address, why.name())
                         }
-                        Outcome::Full => warn!(
-                            "{origin}: cannot ban {}: {} hosts are banned already (max_bans)",
-                            ban.address, self.config.max_bans
-                        ),
+                        Outcome::Full => {
+                            let quiet_until = self.full_said_at.map(|said| said + WARN_EVERY);
+                            if quiet_until.is_none_or(|until| now >= until) {
+                                self.full_said_at = Some(now);
+                                warn!(
+                                    "{origin}: {} not banned: {} hosts are banned already (max_bans); {} \
+                                     requests refused so far",
+                                    ban.address,
+                                    self.config.max_bans,
+                                    self.manager.tally().full
+                                );
+                            }
+                        }
+                        Outcome::Storm => debug!("{origin}: {} only reported: {}", ban.address, ban.reason()),
                     }
                 }
             }
@@ -228,8 +286,11 @@ impl Daemon<'_> {
 
     /// Writes to the kernel. What it refuses stays waiting and is tried again by the reconciliation.
     fn flush(&mut self) {
-        match self.manager.flush() {
-            Ok(()) => self.refused = false,
+        match self.manager.flush(self.start.elapsed()) {
+            Ok(()) => {
+                self.refused = false;
+                self.connections.cut();
+            }
             Err(error) if !self.refused => {
                 self.refused = true;
                 error!(
@@ -274,15 +335,38 @@ impl Daemon<'_> {
                 return;
             }
         };
-        self.answerable = Answerable::new(self.config, &network);
+        self.exempt(&network);
+        self.ingress.publish(Ingress::new(&network, &self.interfaces));
+    }
+
+    /// Takes over who is never banned, and lifts bans accordingly.
+    fn exempt(&mut self, network: &Network) {
+        self.answerable = Answerable::new(self.config, network, &self.allowed);
         for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
             info!("unbanned {lifted}: it is never banned any more");
         }
         self.flush();
-        self.ingress.publish(Ingress::new(&network, &self.interfaces));
     }
 
-    fn say_goodbye(&mut self) {
+    /// Says when the storm brake begins and ceases to hold.
+    fn watch_storm(&mut self) {
+        let storm = self.manager.is_storm(self.start.elapsed());
+        if storm && !self.storm {
+            error!(
+                "more than {} hosts were to be banned within a minute (max_bans_per_minute): further hosts are only \
+                 reported until fewer are",
+                self.config.max_bans_per_minute
+            );
+        } else if self.storm && !storm {
+            warn!(
+                "hosts are banned again; {} requests were only reported",
+                self.manager.tally().storm
+            );
+        }
+        self.storm = storm;
+    }
+
+    fn end(&mut self) {
         let total = self.board.total();
         info!(
             "stopped: {} frames, {} flows, {} reports dropped, {} frames dropped in own queues",
@@ -292,21 +376,19 @@ impl Daemon<'_> {
             total.queue_dropped_frames + total.batch_missing_frames
         );
         if self.config.cleanup_on_stop {
-            match self.manager.clear() {
+            match self.manager.clear(self.start.elapsed()) {
                 Ok(lifted) => info!("{lifted} bans lifted (cleanup_on_stop)"),
                 Err(error) => error!("bans cannot be lifted: {:#}", anyhow::Error::from(error)),
             }
         }
+        self.memory
+            .end(&self.manager, self.start.elapsed(), self.config.cleanup_on_stop);
     }
 }
 
 /// Time since a packet was captured, for the log.
 fn age(at: Timestamp) -> String {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-    format!("{:.1} ms", Timestamp(micros).since(at) as f64 / 1_000.0)
+    format!("{:.1} ms", wall_clock().since(at) as f64 / 1_000.0)
 }
 
 /// The ban manager on its kernel set, with sets and rules in place.
@@ -322,13 +404,31 @@ fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> a
     }
     backend.verify()?;
     let mut manager = Manager::new(backend, answerable.exemptions().clone(), config.ban_policy());
-    let adopted = manager.adopt(Duration::ZERO)?;
+    let adopted = manager.adopt(Duration::ZERO, wall_clock())?;
     if adopted > 0 {
         info!("{adopted} bans of an earlier run are in force");
     }
     manager.exempt(answerable.exemptions().clone());
-    manager.flush()?;
     Ok(manager)
+}
+
+/// The control socket, if it is wanted and can be made. That another daemon is alive is an error; that there is no
+/// place for the socket costs commands only.
+fn control(config: &Config) -> anyhow::Result<Option<Server>> {
+    if config.control_socket.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    match Server::listen(&config.control_socket) {
+        Ok(server) => Ok(Some(server)),
+        Err(error @ ControlError::Alive(_)) => Err(error.into()),
+        Err(error) => {
+            warn!(
+                "commands cannot reach this daemon: {:#}; choose another control_socket, or none",
+                anyhow::Error::from(error)
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// Has SIGINT and SIGTERM give the stop signal.
