@@ -369,7 +369,7 @@ fn without_setup_nothing_is_made() {
 #[test]
 fn changes_that_the_kernel_refused_are_tried_again() {
     let (mut manager, set) = manager(POLICY);
-    (1..9).for_each(|number| drop(ban(&mut manager, host(number), 0)));
+    (1..9).for_each(|number| _ = ban(&mut manager, host(number), 0));
     set.state().refuses_all = true;
     assert!(manager.flush(secs(0)).is_err());
     assert!(
@@ -385,7 +385,7 @@ fn changes_that_the_kernel_refused_are_tried_again() {
 fn one_refused_change_keeps_no_other_from_being_made() {
     let (mut manager, set) = manager(POLICY);
     set.state().refuses = Some(one(3));
-    (1..6).for_each(|number| drop(ban(&mut manager, host(number), 0)));
+    (1..6).for_each(|number| _ = ban(&mut manager, host(number), 0));
     assert!(manager.flush(secs(0)).is_err());
     assert_eq!(set.state().held.len(), 4);
     ban(&mut manager, host(9), 1);
@@ -399,7 +399,7 @@ fn one_refused_change_keeps_no_other_from_being_made() {
 fn bans_for_which_the_kernel_has_no_room_are_given_up_and_counted() {
     let (mut manager, set) = manager(POLICY);
     set.state().room = Some(2);
-    (1..6).for_each(|number| drop(ban(&mut manager, host(number), 0)));
+    (1..6).for_each(|number| _ = ban(&mut manager, host(number), 0));
     assert!(matches!(manager.flush(secs(0)), Err(BackendError::Full { .. })));
     assert_eq!((set.state().held.len(), manager.tally().kernel_full), (2, 3));
     assert_eq!(manager.active().len(), 2);

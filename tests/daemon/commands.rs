@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 
 use crate::namespace::{in_namespace, ip};
-use crate::program::{Lab, wait_for};
+use crate::program::{Lab, sh, wait_for};
 
 const CASE: &str = "bt-libtorrent-v4";
 
@@ -17,33 +17,58 @@ fn bans_are_made_listed_lifted_and_allowed() {
         let lab = Lab::new("ipset");
         let daemon = lab.start(&["--allow", "203.0.113.0/24"]);
         let said = lab.say(&["ban", "198.51.100.9", "2001:db8::/64", "--for", "10m"]);
-        assert_eq!(said, "198.51.100.9 banned for 600 s\n2001:db8::/64 banned for 600 s\n");
+        assert_eq!(
+            said,
+            "198.51.100.9 banned for 600 s\n2001:db8::/64 banned for 600 s\n"
+        );
         let refused = lab.run(&["ban", "203.0.113.7"]);
         assert_eq!(refused.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&refused.stderr).contains("is never banned (allowed)"));
         let table = lab.say(&["bans"]);
         assert!(table.lines().count() == 3 && table.contains("by-hand"), "{table}");
         let ban = lab.bans().remove(0);
-        assert_eq!((&ban["address"], &ban["flows"]), (&Value::from("198.51.100.9"), &Value::from(0)));
-        assert!(ban["remaining_seconds"].as_u64().unwrap() > 590 && ban["since"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(
+            (&ban["address"], &ban["flows"]),
+            (&Value::from("198.51.100.9"), &Value::from(0))
+        );
+        assert!(
+            ban["remaining_seconds"].as_u64().unwrap() > 590 && ban["since"].as_str().unwrap().ends_with('Z')
+        );
 
         assert_eq!(lab.say(&["unban", "198.51.100.9"]), "198.51.100.9 unbanned\n");
-        assert_eq!(lab.say(&["unban", "198.51.100.9"]), "198.51.100.9 was not banned\n");
+        assert_eq!(
+            lab.say(&["unban", "198.51.100.9"]),
+            "198.51.100.9 was not banned\n"
+        );
         let said = lab.say(&["allow", "2001:db8::1"]);
-        assert!(said.contains("until btblocker ends") && said.contains("(1 ban lifted)"), "{said}");
+        assert!(
+            said.contains("until btblocker ends") && said.contains("(1 ban lifted)"),
+            "{said}"
+        );
         assert_eq!(lab.bans().len(), 0);
 
         // Who is allowed by command is not banned for traffic either.
         lab.replay(CASE);
         let first = daemon.wait_line(" banned: ");
-        let banned: Vec<String> =
-            lab.bans().iter().map(|ban| ban["address"].as_str().unwrap().to_owned()).collect();
+        let banned: Vec<String> = lab
+            .bans()
+            .iter()
+            .map(|ban| ban["address"].as_str().unwrap().to_owned())
+            .collect();
         assert!(!banned.is_empty(), "{first}");
-        let arguments: Vec<&str> = ["allow"].into_iter().chain(banned.iter().map(String::as_str)).collect();
+        let arguments: Vec<&str> = ["allow"]
+            .into_iter()
+            .chain(banned.iter().map(String::as_str))
+            .collect();
         lab.say(&arguments);
-        lab.replay(CASE);
-        wait_for("all frames are seen", || status(&lab)["counters"]["settled"].as_u64() > Some(0));
-        assert!(lab.bans().iter().all(|ban| !banned.iter().any(|old| ban["address"] == **old)));
+        let sent = lab.replay(CASE);
+        let seen = || status(&lab)["counters"]["frames"].as_u64().unwrap();
+        wait_for("all frames are seen", || seen() >= 2 * sent);
+        assert!(
+            lab.bans()
+                .iter()
+                .all(|ban| !banned.iter().any(|old| ban["address"] == **old))
+        );
 
         lab.say(&["ban", "198.51.100.1", "198.51.100.2"]);
         assert!(lab.say(&["unban", "--all"]).contains("unbanned"));
@@ -66,7 +91,9 @@ fn status_says_how_the_daemon_is() {
         let daemon = lab.start(&[]);
         lab.replay(CASE);
         daemon.wait_line(" banned: ");
-        wait_for("counters are published", || status(&lab)["counters"]["frames"].as_u64() > Some(0));
+        wait_for("counters are published", || {
+            status(&lab)["counters"]["frames"].as_u64() > Some(0)
+        });
         let status = status(&lab);
         assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(status["backend"], "nftables");
@@ -91,7 +118,10 @@ fn a_second_daemon_is_refused_and_a_stale_socket_replaced() {
         let second = lab.run(&[]);
         assert_eq!(second.status.code(), Some(1));
         let error = String::from_utf8_lossy(&second.stderr);
-        assert!(error.contains("another btblocker is running: it answers on"), "{error}");
+        assert!(
+            error.contains("another btblocker is running: it answers on"),
+            "{error}"
+        );
         assert!(first.is_running());
         lab.say(&["bans"]);
         first.kill();
@@ -113,7 +143,10 @@ fn slow_clients_do_not_hold_the_daemon() {
         while deaf.write(b"{\"command\":\"status\"}\n").is_ok() {}
         lab.replay(CASE);
         daemon.wait_line(" banned: ");
-        assert_eq!(lab.say(&["ban", "198.51.100.9"]), "198.51.100.9 banned for 18000 s\n");
+        assert_eq!(
+            lab.say(&["ban", "198.51.100.9"]),
+            "198.51.100.9 banned for 18000 s\n"
+        );
     });
 }
 
@@ -122,12 +155,14 @@ fn connections_of_a_banned_host_are_forgotten() {
     in_namespace(|| {
         let lab = Lab::new("nftables");
         ip("addr add 192.0.2.1/24 dev bt0");
-        crate::program::sh(
+        sh(
             "nft 'add table ip t; add chain ip t c { type filter hook output priority 0; }; add rule ip t c ct state new accept'",
         );
         let socket = UdpSocket::bind("192.0.2.1:0").unwrap();
         for last in [9, 10] {
-            ip(&format!("neigh add 192.0.2.{last} lladdr 02:00:00:00:00:{last:02} dev bt0"));
+            ip(&format!(
+                "neigh add 192.0.2.{last} lladdr 02:00:00:00:00:{last:02} dev bt0"
+            ));
             socket.send_to(b"x", format!("192.0.2.{last}:9")).unwrap();
         }
         let count = || -> u32 {

@@ -17,11 +17,17 @@ fn check(backend: &'static str, deeds: &'static [&'static str]) {
         let mut daemon = lab.start(&[]);
         lab.say(&["ban", "198.51.100.9", "2001:db8::9", "--for", "2h"]);
         let kind: BackendKind = backend.parse().unwrap();
-        let wanted: Vec<Element> = ["198.51.100.9", "2001:db8::9"].map(|text| text.parse().unwrap()).into();
+        let wanted: Vec<Element> = ["198.51.100.9", "2001:db8::9"]
+            .map(|text| text.parse().unwrap())
+            .into();
         let is_whole = || {
             let mut backend = open(kind, &Options::default()).unwrap();
-            let mut held: Vec<Element> =
-                backend.list().unwrap_or_default().iter().map(|held| held.element).collect();
+            let mut held: Vec<Element> = backend
+                .list()
+                .unwrap_or_default()
+                .iter()
+                .map(|held| held.element)
+                .collect();
             held.sort();
             backend.verify().is_ok() && held == wanted
         };
@@ -73,7 +79,10 @@ fn a_ban_after_the_sets_are_gone_does_not_wait() {
         lab.say(&["ban", "198.51.100.9"]);
         sh("nft flush ruleset");
         lab.say(&["ban", "198.51.100.10"]);
-        let held = open(BackendKind::Nftables, &Options::default()).unwrap().list().unwrap();
+        let held = open(BackendKind::Nftables, &Options::default())
+            .unwrap()
+            .list()
+            .unwrap();
         assert_eq!(held.len(), 2);
     });
 }

@@ -32,8 +32,14 @@ fn check_kill_and_reboot(backend: &'static str) {
         lab.say(&["ban", BY_HAND, "--for", "2h"]);
         let before = known(&lab);
         assert!(before.len() >= 2, "{before:?}");
-        assert!(before.iter().any(|(_, technique, _)| technique == "by-hand"), "{before:?}");
-        assert!(before.iter().all(|(_, technique, _)| technique != "unknown"), "{before:?}");
+        assert!(
+            before.iter().any(|(_, technique, _)| technique == "by-hand"),
+            "{before:?}"
+        );
+        assert!(
+            before.iter().all(|(_, technique, _)| technique != "unknown"),
+            "{before:?}"
+        );
         let is_written = || {
             let text = fs::read_to_string(lab.state_file()).unwrap_or_default();
             before.iter().all(|(address, ..)| text.contains(address))
@@ -53,7 +59,11 @@ fn check_kill_and_reboot(backend: &'static str) {
         daemon.wait_line("are put back");
         assert_eq!(known(&lab), before, "after a reboot, which empties the kernel");
         let left = |ban: &serde_json::Value| ban["remaining_seconds"].as_u64().unwrap();
-        let by_hand = lab.bans().into_iter().find(|ban| ban["address"] == BY_HAND).unwrap();
+        let by_hand = lab
+            .bans()
+            .into_iter()
+            .find(|ban| ban["address"] == BY_HAND)
+            .unwrap();
         assert!((6_900..=7_200).contains(&left(&by_hand)), "{by_hand}");
         daemon.terminate();
 
@@ -93,7 +103,12 @@ fn a_torn_state_file_is_set_aside_and_nothing_else_happens() {
         assert_eq!(known(&lab).len(), 1, "the kernel still holds it");
         wait_for("the file is made anew", || text().contains(BY_HAND));
         let aside = fs::read_dir(lab.path("state")).unwrap().flatten();
-        assert_eq!(aside.filter(|entry| entry.file_name().to_string_lossy().contains(".bad-")).count(), 1);
+        assert_eq!(
+            aside
+                .filter(|entry| entry.file_name().to_string_lossy().contains(".bad-"))
+                .count(),
+            1
+        );
     });
 }
 
