@@ -160,7 +160,7 @@ impl Manager {
         self.brake.is_holding(now)
     }
 
-    /// Whether bans were made, renewed or lifted since the last call.
+    /// Whether bans were made, renewed or lifted since the last call. Counted flows are no change.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
@@ -284,8 +284,14 @@ impl Manager {
         let element = self.element_for(address);
         if let Some(record) = self.active.get_mut(&element) {
             record.flows = record.flows.saturating_add(1);
-            self.changed = true;
         }
+    }
+
+    /// The ban in force that covers a host or network: its own, or for a host that of its IPv6 prefix.
+    pub fn covering(&self, element: Element) -> Option<Element> {
+        let known = |element: &Element| self.active.contains_key(element);
+        let prefix = || element.is_host().then(|| self.element_for(element.address()));
+        Some(element).filter(known).or_else(|| prefix().filter(known))
     }
 
     /// Lifts a ban, and forgets that there was one; whether there was. The change waits for [`Manager::flush`].
@@ -482,6 +488,7 @@ impl Manager {
                     self.dirty.remove(&element);
                     self.active.remove(&element);
                     self.tally.kernel_full += 1;
+                    self.changed = true;
                 }
                 Err(error) => {
                     refused.push(element);

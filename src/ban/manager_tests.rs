@@ -296,6 +296,14 @@ fn an_ipv6_prefix_is_banned_unless_an_exempt_address_lies_in_it() {
     let (first, second) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
     assert_eq!(ban(&mut manager, first, 0), Outcome::Banned);
     assert_eq!(ban(&mut manager, second, 0), Outcome::Cached, "the same prefix");
+    let prefix = "2001:db8::/64".parse().unwrap();
+    for (element, covering) in [
+        (Element::host(second), Some(prefix)),
+        (prefix, Some(prefix)),
+        (one(1), None),
+    ] {
+        assert_eq!(manager.covering(element), covering, "{element}");
+    }
 }
 
 #[test]

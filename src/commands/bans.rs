@@ -1,6 +1,7 @@
 //! Commands about bans: they ask the running daemon, and where none answers they work on the kernel's sets
 //! directly.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::daemon::{ask, ask_or_none};
 use crate::backend;
-use crate::ban::{Change, Element, Exemption, Exemptions, Held, SetBackend, Timeout};
+use crate::ban::{Change, Element, Exemption, Exemptions, Held, Record, SetBackend, Timeout};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::control::Request;
@@ -111,19 +112,19 @@ pub fn bans(config: &Config, format: Format, out: &mut dyn Write) -> anyhow::Res
 fn held(config: &Config) -> anyhow::Result<Vec<Value>> {
     let mut held = open(config)?.list()?;
     held.sort_by_key(|held| held.element);
-    // Bans that ran out by the wall clock are known as well: the kernel says what is in force.
-    let remembered = match config.store() {
-        Some(store) => store.peek(),
-        None => Vec::new(),
-    };
+    // Bans that ran out by the wall clock are looked up as well: the kernel says what is in force.
+    let remembered: HashMap<Element, Record> = config
+        .store()
+        .map_or_else(Vec::new, |store| store.peek())
+        .into_iter()
+        .collect();
     let line = |entry: &Held| {
         let mut line = json!({
             "event": "banned",
             "address": entry.element.to_string(),
             "remaining_seconds": entry.remaining.map(|remaining| remaining.as_secs()),
         });
-        let known = remembered.iter().find(|(element, _)| *element == entry.element);
-        if let (Some((_, record)), Some(line)) = (known, line.as_object_mut()) {
+        if let (Some(record), Some(line)) = (remembered.get(&entry.element), line.as_object_mut()) {
             line.insert("since".into(), json!(rfc3339(record.since)));
             line.insert("technique".into(), json!(record.reason.technique));
             line.insert("reason".into(), json!(record.reason.text));

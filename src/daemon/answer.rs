@@ -26,6 +26,7 @@ impl Daemon<'_> {
             },
             Request::Ban { address, seconds } => self.ban_by_hand(address, seconds),
             Request::Unban { address } => {
+                let address = self.manager.covering(address).unwrap_or(address);
                 let was_banned = self.manager.unban(address);
                 info!("{address} unbanned by command");
                 let said = if was_banned { "unbanned" } else { "was not banned" };

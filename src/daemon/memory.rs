@@ -9,11 +9,19 @@ use crate::ban::{Element, Manager, Record};
 use crate::config::Config;
 use crate::state::{Store, Writer};
 
+/// The file is written this often even when nothing changes: for the numbers of flows, and so that a step of the
+/// wall clock, in which deadlines are written, is forgotten.
+const REFRESH: Duration = Duration::from_secs(60);
+/// Least time between two writings, for each ban in the file: one takes some 300 bytes, so this is 6 MB/s at most.
+const PAUSE_PER_BAN: Duration = Duration::from_micros(50);
+
 /// The file of bans, if there is one.
 pub(super) struct Memory {
     kept: Option<(Store, Writer)>,
     /// Whether bans changed that the writer does not know of.
     stale: bool,
+    /// When the writer last took them.
+    offered: Duration,
 }
 
 impl Memory {
@@ -23,6 +31,7 @@ impl Memory {
             return Ok(Self {
                 kept: None,
                 stale: false,
+                offered: now,
             });
         };
         let restored = store.load(wall_clock(), now);
@@ -41,14 +50,20 @@ impl Memory {
         Ok(Self {
             kept: Some((store, writer)),
             stale: true,
+            offered: now,
         })
     }
 
     /// Has the bans written if they have changed. Never waits for the disk.
     pub(super) fn keep(&mut self, manager: &mut Manager, now: Duration) {
         self.stale |= manager.take_changed();
-        if let Some((_, writer)) = self.kept.as_ref().filter(|_| self.stale) {
-            self.stale = !writer.offer(|| all(manager), wall_clock(), now);
+        let since = now.saturating_sub(self.offered);
+        let count = u32::try_from(manager.active().len()).unwrap_or(u32::MAX);
+        let due = since >= REFRESH || (self.stale && since >= PAUSE_PER_BAN.saturating_mul(count));
+        if let Some((_, writer)) = self.kept.as_ref().filter(|_| due)
+            && writer.offer(|| all(manager), wall_clock(), now)
+        {
+            (self.stale, self.offered) = (false, now);
         }
     }
 

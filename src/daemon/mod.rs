@@ -9,6 +9,8 @@ mod addresses;
 mod answer;
 mod capture;
 mod connections;
+#[cfg(test)]
+mod flood_tests;
 mod memory;
 mod tell;
 

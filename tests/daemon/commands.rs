@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 
 use crate::namespace::{in_namespace, ip};
-use crate::program::{Lab, wait_for};
+use crate::program::{Lab, sh, wait_for};
 
 const CASE: &str = "bt-libtorrent-v4";
 
@@ -61,10 +61,9 @@ fn bans_are_made_listed_lifted_and_allowed() {
             .chain(banned.iter().map(String::as_str))
             .collect();
         lab.say(&arguments);
-        lab.replay(CASE);
-        wait_for("all frames are seen", || {
-            status(&lab)["counters"]["settled"].as_u64() > Some(0)
-        });
+        let sent = lab.replay(CASE);
+        let seen = || status(&lab)["counters"]["frames"].as_u64().unwrap();
+        wait_for("all frames are seen", || seen() >= 2 * sent);
         assert!(
             lab.bans()
                 .iter()
@@ -156,7 +155,7 @@ fn connections_of_a_banned_host_are_forgotten() {
     in_namespace(|| {
         let lab = Lab::new("nftables");
         ip("addr add 192.0.2.1/24 dev bt0");
-        crate::program::sh(
+        sh(
             "nft 'add table ip t; add chain ip t c { type filter hook output priority 0; }; add rule ip t c ct state new accept'",
         );
         let socket = UdpSocket::bind("192.0.2.1:0").unwrap();

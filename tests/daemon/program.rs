@@ -96,16 +96,20 @@ impl Lab {
     }
 
     /// Sends the packets of a recorded case into `bt1`, so that they arrive at `bt0`.
-    pub(crate) fn replay(&self, case: &str) {
+    /// Their number.
+    pub(crate) fn replay(&self, case: &str) -> u64 {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/cases")
             .join(case)
             .join("input.pcap");
         let mut file = pcap::Capture::from_file(path).unwrap();
         let mut wire = pcap::Capture::from_device("bt1").unwrap().open().unwrap();
+        let mut sent = 0;
         while let Ok(packet) = file.next_packet() {
             wire.sendpacket(packet.data).unwrap();
+            sent += 1;
         }
+        sent
     }
 }
 
