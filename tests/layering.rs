@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["judge", "metrics"],
     &["ban", "event"],
     &["backend", "pipeline", "sink"],
-    &["config"],
+    &["config", "logging"],
     &["cli"],
     &["commands", "daemon"],
 ];

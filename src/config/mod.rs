@@ -159,6 +159,9 @@ pub struct Config {
     pub detection_log_keep: u32,
     /// Least severity of log lines: error, warn, info, debug or trace.
     pub log_level: LogLevel,
+    /// How log lines are written.
+    #[serde(with = "values::text")]
+    pub log_format: LineFormat,
 }
 
 impl Default for Config {
@@ -198,6 +201,7 @@ impl Default for Config {
             detection_log_max_size: 64 * 1024 * 1024,
             detection_log_keep: 5,
             log_level: LogLevel::Info,
+            log_format: LineFormat::Text,
         }
     }
 }
@@ -499,4 +503,9 @@ pub struct Overrides {
     #[arg(long, value_name = "LEVEL", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
+
+    /// How log lines are written: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<String>,
 }

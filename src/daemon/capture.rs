@@ -33,9 +33,9 @@ impl FrameSink for Sink {
     fn status(&mut self, status: &CaptureStatus) {
         self.begun = None;
         match status {
-            CaptureStatus::Running => info!("{}: capturing on {0}", self.interface),
+            CaptureStatus::Running => info!(interface = self.interface; "capturing on {}", self.interface),
             CaptureStatus::Waiting { reason } => {
-                warn!("{}: not capturing: {reason}; waiting for it", self.interface);
+                warn!(interface = self.interface; "not capturing: {reason}; waiting for it");
             }
         }
     }
@@ -104,8 +104,8 @@ impl Captures {
         }
         for (interface, counters) in self.counters {
             let stats = counters.stats();
-            info!(
-                "{interface}: {} frames received, {} dropped by the kernel, {} by the interface",
+            info!(interface;
+                "{} frames received, {} dropped by the kernel, {} by the interface",
                 stats.received, stats.dropped, stats.if_dropped
             );
         }

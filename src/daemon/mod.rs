@@ -9,18 +9,17 @@ mod addresses;
 mod capture;
 mod tell;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use btblocker_detectors::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use log::{debug, error, info, warn};
+use log::{error, info, warn};
 
 use crate::backend::{self, BackendKind};
-use crate::ban::{Manager, Outcome};
+use crate::ban::Manager;
 use crate::capture::Stop;
 use crate::config::Config;
-use crate::event::{self, SampleSender};
+use crate::event::SampleSender;
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
@@ -184,41 +183,10 @@ impl Daemon<'_> {
         let now = self.start.elapsed();
         for verdict in self.verdicts.drain(..) {
             match verdict {
-                Verdict::Flow(flow) => {
-                    self.tell.flow(&flow);
-                    let origin = self
-                        .interfaces
-                        .get(usize::from(flow.interface))
-                        .map_or("?", String::as_str);
-                    debug!("{}", event::flow(("interface", origin), &flow));
-                }
+                Verdict::Flow(flow) => self.tell.flow(&flow),
                 Verdict::Ban(ban) => {
-                    let because = &ban.because;
-                    let origin = self
-                        .interfaces
-                        .get(usize::from(because.interface))
-                        .map_or("?", String::as_str);
-                    let client = event::client_name(&because.evidence.client);
-                    let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
-                    match self.manager.ban(ban.address, now) {
-                        Outcome::Banned => {
-                            let delay = age(because.at);
-                            info!(
-                                "{origin}: banned {}: {}{client}, {delay} after the packet",
-                                ban.address,
-                                ban.reason()
-                            );
-                        }
-                        Outcome::Renewed => debug!("{origin}: renewed {}: {}", ban.address, ban.reason()),
-                        Outcome::Cached => {}
-                        Outcome::Exempt(why) => {
-                            debug!("{origin}: {} is exempt ({})", ban.address, why.name())
-                        }
-                        Outcome::Full => warn!(
-                            "{origin}: cannot ban {}: {} hosts are banned already (max_bans)",
-                            ban.address, self.config.max_bans
-                        ),
-                    }
+                    let outcome = self.manager.ban(ban.address, now);
+                    self.tell.ban(&ban, &outcome);
                 }
             }
         }
@@ -296,15 +264,6 @@ impl Daemon<'_> {
             }
         }
     }
-}
-
-/// Time since a packet was captured, for the log.
-fn age(at: Timestamp) -> String {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-    format!("{:.1} ms", Timestamp(micros).since(at) as f64 / 1_000.0)
 }
 
 /// The ban manager on its kernel set, with sets and rules in place.

@@ -1,10 +1,15 @@
 //! Who is told what: every verdict and every end of a ban passes here on its way to the sinks.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use btblocker_detectors::Timestamp;
+use log::{debug, info, warn};
+
+use crate::ban::Outcome;
 use crate::config::Config;
-use crate::event::{SampleSender, Samples, samples};
-use crate::judge::FlowVerdict;
+use crate::event::{self, SampleSender, Samples, samples};
+use crate::judge::{BanVerdict, FlowVerdict};
 use crate::sink::{Detection, DetectionLog};
 
 /// Buffers for the beginnings of payloads, 600 bytes each. Half of them wait for verdicts at most.
@@ -13,6 +18,7 @@ const SAMPLES: usize = 2_048;
 /// The sinks of the judge's thread.
 pub(super) struct Tell {
     interfaces: Vec<Arc<str>>,
+    max_bans: usize,
     detections: Option<(DetectionLog, Samples)>,
 }
 
@@ -30,6 +36,7 @@ impl Tell {
         }
         let tell = Self {
             interfaces: interfaces.iter().map(|name| name.as_str().into()).collect(),
+            max_bans: config.max_bans,
             detections,
         };
         Ok((tell, sender))
@@ -51,6 +58,7 @@ impl Tell {
     /// A flow is judged BitTorrent.
     pub(super) fn flow(&mut self, verdict: &FlowVerdict) {
         let interface = self.interface(verdict.interface);
+        debug!(interface = &*interface; "{}", event::flow(("interface", &interface), verdict));
         if let Some((log, samples)) = &mut self.detections {
             log.write(Detection {
                 verdict: *verdict,
@@ -60,14 +68,45 @@ impl Tell {
         }
     }
 
+    /// What became of a host that is to be banned.
+    pub(super) fn ban(&mut self, ban: &BanVerdict, outcome: &Outcome) {
+        let because = &ban.because;
+        let interface = self.interface(because.interface);
+        let (interface, host) = (&*interface, ban.address.to_string());
+        let host = host.as_str();
+        match outcome {
+            Outcome::Banned => {
+                let technique = because.evidence.technique.name();
+                let client = event::client_name(&because.evidence.client);
+                let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
+                info!(interface, host, technique;
+                    "banned {host}: {}{client}, {} after the packet", ban.reason(), age(because.at));
+            }
+            Outcome::Renewed => debug!(interface, host; "renewed {host}: {}", ban.reason()),
+            Outcome::Cached => {}
+            Outcome::Exempt(why) => debug!(interface, host; "{host} is exempt ({})", why.name()),
+            Outcome::Full => warn!(interface, host;
+                "cannot ban {host}: {} hosts are banned already (max_bans)", self.max_bans),
+        }
+    }
+
     /// Writes what waits. To be called after the packet path has ended.
     pub(super) fn finish(self) {
         if let Some((log, samples)) = self.detections {
             let (missing, bare) = (log.dropped(), samples.dropped());
             log.finish();
             if missing > 0 || bare > 0 {
-                log::warn!("detection log: {missing} detections were not written, {bare} payloads not kept");
+                warn!("detection log: {missing} detections were not written, {bare} payloads not kept");
             }
         }
     }
+}
+
+/// Time since a packet was captured, for the log.
+fn age(at: Timestamp) -> String {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+    format!("{:.1} ms", Timestamp(micros).since(at) as f64 / 1_000.0)
 }

@@ -5,3 +5,4 @@ mod namespace;
 
 mod detection_log;
 mod lab;
+mod log_lines;
