@@ -84,6 +84,11 @@ impl Captures {
         Ok(captures)
     }
 
+    /// The kernel's counters by interface.
+    pub(super) fn counters(&self) -> Vec<(String, Arc<KernelCounters>)> {
+        self.counters.clone()
+    }
+
     /// Whether every thread still runs.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         for (interface, thread) in &self.threads {

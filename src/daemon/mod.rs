@@ -7,8 +7,10 @@
 
 mod addresses;
 mod capture;
+mod serve;
 mod tell;
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -16,7 +18,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{error, info, warn};
 
 use crate::backend::{self, BackendKind};
-use crate::ban::Manager;
+use crate::ban::{BackendError, Manager};
 use crate::capture::Stop;
 use crate::config::Config;
 use crate::event::SampleSender;
@@ -28,6 +30,7 @@ use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 
 use addresses::Answerable;
 use capture::Captures;
+use serve::Served;
 use tell::Tell;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
@@ -67,7 +70,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         refused: false,
         tell,
     };
-    let outcome = daemon.watch(&stop, samples);
+    let served = Arc::new(Served {
+        board: daemon.board.clone(),
+        counts: Arc::clone(daemon.tell.counts()),
+        backend: daemon.manager.backend().name(),
+        start: daemon.start,
+        interfaces: OnceLock::new(),
+    });
+    serve::start(config, &served)?;
+    let outcome = daemon.watch(&stop, samples, &served);
     daemon.tell.finish();
     outcome
 }
@@ -90,7 +101,7 @@ struct Daemon<'a> {
 }
 
 impl Daemon<'_> {
-    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>) -> anyhow::Result<()> {
+    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>, served: &Served) -> anyhow::Result<()> {
         let (reports, heard) = crossbeam_channel::bounded(REPORTS);
         let config = self.config;
         let settings = Settings {
@@ -109,12 +120,14 @@ impl Daemon<'_> {
             board,
         )?;
         let captures = Captures::start(config, &self.interfaces, &workers, stop)?;
+        // Set once: nobody else sets it.
+        let _ = served.interfaces.set(captures.counters());
         info!(
             "ready: {} bans are held by {}",
             self.interfaces.join(", "),
             self.manager.backend().name()
         );
-        let outcome = self.hear(&heard, workers.exits(), &captures, stop);
+        let outcome = self.hear(&heard, &workers, &captures, stop);
         stop.stop();
         let captured = captures.finish();
         let finished = workers.finish();
@@ -130,7 +143,7 @@ impl Daemon<'_> {
     fn hear(
         &mut self,
         heard: &Receiver<Report>,
-        exits: &Receiver<WorkerExit>,
+        workers: &Workers,
         captures: &Captures,
         stop: &Stop,
     ) -> anyhow::Result<()> {
@@ -154,10 +167,11 @@ impl Daemon<'_> {
                 continue;
             }
             tick_at = now + TICK;
+            self.show(heard.len(), workers.waiting());
             if stop.is_stopped() {
                 return Ok(());
             }
-            if let Ok(WorkerExit { worker, panic }) = exits.try_recv() {
+            if let Ok(WorkerExit { worker, panic }) = workers.exits().try_recv() {
                 anyhow::bail!(
                     "worker {worker} ended: {}",
                     panic.unwrap_or_else(|| "without a reason".to_owned())
@@ -168,7 +182,7 @@ impl Daemon<'_> {
                 self.follow_network();
             }
             for element in self.manager.expire(self.start.elapsed()) {
-                info!("unbanned {element}: the time is over");
+                self.tell.expired(element);
             }
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE;
@@ -192,19 +206,34 @@ impl Daemon<'_> {
         }
     }
 
+    /// Shows what is counted nowhere else.
+    fn show(&mut self, reports_waiting: usize, batches_waiting: usize) {
+        let counts = self.tell.turn();
+        let now = self.start.elapsed();
+        counts.active.set(self.manager.active(now).count() as u64);
+        counts.reports_waiting.set(reports_waiting as u64);
+        counts.batches_waiting.set(batches_waiting as u64);
+        counts.heartbeat.set(now.as_secs());
+    }
+
     /// Writes to the kernel. What it refuses stays waiting and is tried again by the reconciliation.
     fn flush(&mut self) {
         match self.manager.flush() {
             Ok(()) => self.refused = false,
-            Err(error) if !self.refused => {
-                self.refused = true;
-                error!(
-                    "{:#}; trying again every {} s",
-                    anyhow::Error::from(error),
-                    RECONCILE.as_secs()
-                );
-            }
-            Err(_) => {}
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// The kernel refused changes: a lasting trouble is one line.
+    fn refuse(&mut self, error: BackendError) {
+        self.tell.counts().kernel_errors.count();
+        if !self.refused {
+            self.refused = true;
+            error!(
+                "{:#}; trying again every {} s",
+                anyhow::Error::from(error),
+                RECONCILE.as_secs()
+            );
         }
     }
 
@@ -213,18 +242,11 @@ impl Daemon<'_> {
             Ok(missing) => {
                 self.refused = false;
                 if missing > 0 {
+                    self.tell.counts().restored.add(missing as u64);
                     warn!("{missing} bans were missing in the kernel and are back");
                 }
             }
-            Err(error) if !self.refused => {
-                self.refused = true;
-                error!(
-                    "{:#}; trying again every {} s",
-                    anyhow::Error::from(error),
-                    RECONCILE.as_secs()
-                );
-            }
-            Err(_) => {}
+            Err(error) => self.refuse(error),
         }
     }
 
@@ -242,7 +264,7 @@ impl Daemon<'_> {
         };
         self.answerable = Answerable::new(self.config, &network);
         for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
-            info!("unbanned {lifted}: it is never banned any more");
+            self.tell.lifted(lifted, "it is never banned any more");
         }
         self.flush();
         self.ingress.publish(Ingress::new(&network, &self.interfaces));

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 use btblocker_detectors::Timestamp;
 use log::{debug, info, warn};
 
-use crate::ban::Outcome;
+use crate::ban::{Element, Outcome};
 use crate::config::Config;
 use crate::event::{self, SampleSender, Samples, samples};
 use crate::judge::{BanVerdict, FlowVerdict};
+use crate::metrics::DaemonCounters;
 use crate::sink::{Detection, DetectionLog};
 
 /// Buffers for the beginnings of payloads, 600 bytes each. Half of them wait for verdicts at most.
@@ -19,6 +20,7 @@ const SAMPLES: usize = 2_048;
 pub(super) struct Tell {
     interfaces: Vec<Arc<str>>,
     max_bans: usize,
+    counts: Arc<DaemonCounters>,
     detections: Option<(DetectionLog, Samples)>,
 }
 
@@ -37,6 +39,7 @@ impl Tell {
         let tell = Self {
             interfaces: interfaces.iter().map(|name| name.as_str().into()).collect(),
             max_bans: config.max_bans,
+            counts: Arc::default(),
             detections,
         };
         Ok((tell, sender))
@@ -57,6 +60,7 @@ impl Tell {
 
     /// A flow is judged BitTorrent.
     pub(super) fn flow(&mut self, verdict: &FlowVerdict) {
+        DaemonCounters::by(&self.counts.verdicts, verdict.evidence.technique);
         let interface = self.interface(verdict.interface);
         debug!(interface = &*interface; "{}", event::flow(("interface", &interface), verdict));
         if let Some((log, samples)) = &mut self.detections {
@@ -74,6 +78,14 @@ impl Tell {
         let interface = self.interface(because.interface);
         let (interface, host) = (&*interface, ban.address.to_string());
         let host = host.as_str();
+        let counts = &self.counts;
+        match outcome {
+            Outcome::Banned => DaemonCounters::by(&counts.bans, because.evidence.technique),
+            Outcome::Renewed => counts.renewed.count(),
+            Outcome::Cached => {}
+            Outcome::Exempt(_) => counts.exempt.count(),
+            Outcome::Full => counts.full.count(),
+        }
         match outcome {
             Outcome::Banned => {
                 let technique = because.evidence.technique.name();
@@ -88,6 +100,34 @@ impl Tell {
             Outcome::Full => warn!(interface, host;
                 "cannot ban {host}: {} hosts are banned already (max_bans)", self.max_bans),
         }
+    }
+
+    /// The time of a ban is over.
+    pub(super) fn expired(&mut self, element: Element) {
+        self.counts.expired.count();
+        let host = element.to_string();
+        info!(host = host.as_str(); "unbanned {host}: the time is over");
+    }
+
+    /// A ban was lifted before its time.
+    pub(super) fn lifted(&mut self, element: Element, why: &str) {
+        self.counts.lifted.count();
+        let host = element.to_string();
+        info!(host = host.as_str(); "unbanned {host}: {why}");
+    }
+
+    /// Counters of what is told, for whoever serves them.
+    pub(super) fn counts(&self) -> &Arc<DaemonCounters> {
+        &self.counts
+    }
+
+    /// To be called now and then: shows the counters of the sinks.
+    pub(super) fn turn(&mut self) -> &DaemonCounters {
+        if let Some((log, samples)) = &self.detections {
+            self.counts.detections_dropped.set(log.dropped());
+            self.counts.payloads_dropped.set(samples.dropped());
+        }
+        &self.counts
     }
 
     /// Writes what waits. To be called after the packet path has ended.

@@ -6,3 +6,4 @@ mod namespace;
 mod detection_log;
 mod lab;
 mod log_lines;
+mod metrics;
