@@ -193,7 +193,8 @@ impl TcpInspector {
                 self.read_patterns(side, whole, true, &mut context);
             }
         }
-        if added.fresh && !self.is_settled() {
+        // Sizes tell the ends one by one: who asks is known later than who sends. Only short segments change them.
+        if added.fresh && (!self.is_settled() || self.sizes(side).is_short(segment.wire_len)) {
             self.read_sizes(side, &mut context);
         }
         self.progress()

@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn defaults_survive_a_round_trip() {
-        let text = figment::providers::Serialized::defaults(Config::default());
+        let text = Serialized::defaults(Config::default());
         let back: Config = Figment::from(text).extract().unwrap();
         assert_eq!(back, Config::default());
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
 use crate::ban::{BanPolicy, Element, Timeout};
+use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
 use crate::network::Network;
 use crate::sink::{DetectionLogOptions, LineFormat, Rotation};
@@ -126,6 +127,11 @@ pub struct Config {
     /// Techniques that are switched off.
     #[serde(with = "values::list")]
     pub disable: Vec<TechniqueName>,
+    /// Byte signatures that are switched off, by their ids.
+    #[serde(with = "values::list")]
+    pub disable_signatures: Vec<SignatureId>,
+    /// How info-hashes are shown.
+    pub info_hash: ShowInfoHash,
     /// How much certainty is demanded.
     pub sensitivity: Sensitivity,
     /// Least entropy of 96 bytes, in bits per byte, for a block to look random.
@@ -189,6 +195,8 @@ impl Default for Config {
             classes: vec![ClassName(Class::BitTorrent), ClassName(Class::DhtMaintenance)],
             block_socks: false,
             disable: Vec::new(),
+            disable_signatures: Vec::new(),
+            info_hash: ShowInfoHash::Hashed,
             sensitivity: Sensitivity::Balanced,
             entropy_threshold: 5.9,
             min_payload_size: 60,
@@ -269,6 +277,7 @@ impl Config {
             classes,
             exempt_ports: self.exempt_ports.clone(),
             sensitivity: self.sensitivity.into(),
+            signatures_off: self.disable_signatures.iter().map(|id| id.0).collect(),
             one_sided: self.one_sided,
         }
     }
@@ -294,6 +303,7 @@ impl Config {
             path: self.detection_log.clone(),
             format: self.detection_log_format,
             payload: self.detection_log_payload,
+            info_hashes: InfoHashes::new(self.info_hash),
             rotation: Rotation {
                 max_size: self.detection_log_max_size,
                 keep: self.detection_log_keep,
@@ -326,6 +336,10 @@ pub struct ClassName(pub Class);
 /// A technique by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TechniqueName(pub Technique);
+
+/// The id of a byte signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignatureId(pub &'static str);
 
 /// What is typed on the command line; every value may be absent.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
@@ -428,6 +442,16 @@ pub struct Overrides {
     #[arg(long, value_name = "TECHNIQUES", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable: Option<String>,
+
+    /// Byte signatures to switch off, by their ids, separated by commas
+    #[arg(long, value_name = "IDS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_signatures: Option<String>,
+
+    /// How info-hashes are shown: hashed (with a salt of this machine), plain or none [default: hashed]
+    #[arg(long, value_name = "HOW", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info_hash: Option<String>,
 
     /// How much certainty is demanded: strict, balanced or aggressive [default: balanced]
     #[arg(long, value_name = "LEVEL", global = true)]

@@ -8,7 +8,7 @@ use log::{debug, info, warn};
 
 use crate::ban::{Element, Outcome};
 use crate::config::Config;
-use crate::event::{self, SampleSender, Samples, samples};
+use crate::event::{self, InfoHashes, SampleSender, Samples, samples};
 use crate::judge::{BanVerdict, FlowVerdict};
 use crate::metrics::DaemonCounters;
 use crate::sink::{Detection, DetectionLog};
@@ -20,6 +20,7 @@ const SAMPLES: usize = 2_048;
 pub(super) struct Tell {
     interfaces: Vec<Arc<str>>,
     max_bans: usize,
+    info_hashes: InfoHashes,
     counts: Arc<DaemonCounters>,
     detections: Option<(DetectionLog, Samples)>,
 }
@@ -39,6 +40,7 @@ impl Tell {
         let tell = Self {
             interfaces: interfaces.iter().map(|name| name.as_str().into()).collect(),
             max_bans: config.max_bans,
+            info_hashes: InfoHashes::new(config.info_hash),
             counts: Arc::default(),
             detections,
         };
@@ -62,7 +64,7 @@ impl Tell {
     pub(super) fn flow(&mut self, verdict: &FlowVerdict) {
         DaemonCounters::by(&self.counts.verdicts, verdict.evidence.technique);
         let interface = self.interface(verdict.interface);
-        debug!(interface = &*interface; "{}", event::flow(("interface", &interface), verdict));
+        debug!(interface = &*interface; "{}", event::flow(("interface", &interface), verdict, &self.info_hashes));
         if let Some((log, samples)) = &mut self.detections {
             log.write(Detection {
                 verdict: *verdict,

@@ -2,7 +2,10 @@
 //!
 //! The JSON shapes are stable: keys are added, never renamed.
 
+mod info_hash;
 mod sample;
+
+pub use info_hash::{InfoHashes, ShowInfoHash};
 
 use std::net::IpAddr;
 
@@ -52,7 +55,7 @@ fn printable(bytes: &[u8]) -> String {
 }
 
 /// `{"event":"flow",…}`: a flow is judged BitTorrent. `origin` is `("file", path)` or `("interface", name)`.
-pub fn flow(origin: (&str, &str), verdict: &FlowVerdict) -> Value {
+pub fn flow(origin: (&str, &str), verdict: &FlowVerdict, info_hashes: &InfoHashes) -> Value {
     let FlowVerdict {
         at,
         flow,
@@ -84,6 +87,9 @@ pub fn flow(origin: (&str, &str), verdict: &FlowVerdict) -> Value {
     line.insert("payload_bytes".into(), json!(payload_len));
     if let Some(client) = client_name(&evidence.client) {
         line.insert("client".into(), json!(client));
+    }
+    if let Some(info_hash) = info_hashes.show(evidence.info_hash) {
+        line.insert("info_hash".into(), json!(info_hash));
     }
     Value::Object(line)
 }

@@ -10,7 +10,7 @@ use log::{error, info};
 
 use super::rotation::{RotatedFile, Rotation};
 use super::{LineFormat, detection_text};
-use crate::event::{Sample, SampleHome};
+use crate::event::{InfoHashes, Sample, SampleHome};
 use crate::judge::FlowVerdict;
 
 /// Detections that wait for the disk at most.
@@ -36,6 +36,8 @@ pub struct DetectionLogOptions {
     pub format: LineFormat,
     /// Whether JSON has the payload, too.
     pub payload: bool,
+    /// How info-hashes are shown.
+    pub info_hashes: InfoHashes,
     /// When files are rotated.
     pub rotation: Rotation,
 }
@@ -143,8 +145,10 @@ impl Writer {
 
     fn write(&mut self, detection: &Detection) {
         let entry = match self.options.format {
-            LineFormat::Text => detection_text::block(detection),
-            LineFormat::Json => detection_text::json_line(detection, self.options.payload),
+            LineFormat::Text => detection_text::block(detection, &self.options.info_hashes),
+            LineFormat::Json => {
+                detection_text::json_line(detection, &self.options.info_hashes, self.options.payload)
+            }
         };
         let path: &Path = &self.options.path;
         match self.file.append(entry.as_bytes()) {
@@ -208,12 +212,14 @@ pub(super) fn example(payload: &[u8]) -> Detection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::ShowInfoHash;
 
     fn options(path: PathBuf) -> DetectionLogOptions {
         DetectionLogOptions {
             path,
             format: LineFormat::Json,
             payload: true,
+            info_hashes: InfoHashes::new(ShowInfoHash::Plain),
             rotation: Rotation {
                 max_size: 1 << 20,
                 keep: 1,

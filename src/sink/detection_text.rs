@@ -5,10 +5,10 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::detection_log::Detection;
-use crate::event;
+use crate::event::{self, InfoHashes};
 
 /// A block that ends with an empty line.
-pub(super) fn block(detection: &Detection) -> String {
+pub(super) fn block(detection: &Detection, info_hashes: &InfoHashes) -> String {
     let verdict = &detection.verdict;
     let (evidence, flow) = (&verdict.evidence, &verdict.flow);
     let mut text = format!("{} {}: {flow}\n", event::rfc3339(verdict.at), detection.interface);
@@ -30,6 +30,9 @@ pub(super) fn block(detection: &Detection) -> String {
         "client",
         &event::client_name(&evidence.client).unwrap_or_else(|| "unknown".to_owned()),
     );
+    if let Some(info_hash) = info_hashes.show(evidence.info_hash) {
+        line("info-hash", &info_hash);
+    }
     line("payload", &format_args!("{} bytes", payload_bytes(detection)));
     match &detection.sample {
         Some(sample) => hex_dump(&mut text, sample.bytes()),
@@ -40,8 +43,12 @@ pub(super) fn block(detection: &Detection) -> String {
 }
 
 /// One JSON object with a line feed; with the payload in hexadecimal when `with_payload`.
-pub(super) fn json_line(detection: &Detection, with_payload: bool) -> String {
-    let mut value = event::flow(("interface", &detection.interface), &detection.verdict);
+pub(super) fn json_line(detection: &Detection, info_hashes: &InfoHashes, with_payload: bool) -> String {
+    let mut value = event::flow(
+        ("interface", &detection.interface),
+        &detection.verdict,
+        info_hashes,
+    );
     if let Some(object) = value.as_object_mut() {
         object.insert("event".to_owned(), json!("detection"));
         object.insert("payload_bytes".to_owned(), json!(payload_bytes(detection)));
@@ -83,10 +90,14 @@ mod tests {
     use super::super::detection_log::example;
     use super::*;
 
+    fn plain() -> InfoHashes {
+        InfoHashes::new(event::ShowInfoHash::Plain)
+    }
+
     #[test]
     fn a_block_shows_everything_and_the_payload() {
         let detection = example(b"\x13BitTorrent protocol\x00\xff");
-        let text = block(&detection);
+        let text = block(&detection, &plain());
         for part in [
             "2023-11-14T22:13:20.000000Z wg0: tcp 10.8.0.7:51413 > 203.0.113.9:6881\n",
             "  technique    handshake test\n",
@@ -98,10 +109,13 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is not in {text}");
         }
-        let without = block(&Detection {
-            sample: None,
-            ..detection
-        });
+        let without = block(
+            &Detection {
+                sample: None,
+                ..detection
+            },
+            &plain(),
+        );
         assert!(
             without.contains("payload      68 bytes\n  (the payload was not kept)\n\n"),
             "{without}"
@@ -111,7 +125,8 @@ mod tests {
     #[test]
     fn a_line_has_the_payload_only_when_asked() {
         let detection = example(b"\x13Bit");
-        let read = |with| serde_json::from_str::<serde_json::Value>(&json_line(&detection, with)).unwrap();
+        let read =
+            |with| serde_json::from_str::<serde_json::Value>(&json_line(&detection, &plain(), with)).unwrap();
         let (with, without) = (read(true), read(false));
         assert_eq!(with["payload"], "13426974");
         assert_eq!(
