@@ -14,7 +14,7 @@ RUN_PACKAGES := iproute2 nftables iptables ipset
 TEST_PACKAGES := $(RUN_PACKAGES) procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
 LINT_PACKAGES := shellcheck
-SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh)
+SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh tests/packaging/*.sh)
 
 # Tests that make network namespaces need root: cargo builds as the user and starts the built tests through sudo.
 CARGO_RUNNER := $(if $(SUDO),--config 'target."cfg(all())".runner = "sudo -E"')

@@ -188,7 +188,7 @@ impl Manager {
     }
 
     /// Bans in force with their remaining time.
-    pub fn active(&self, now: Duration) -> impl Iterator<Item = (Element, Duration)> {
+    pub fn active(&self, now: Duration) -> impl ExactSizeIterator<Item = (Element, Duration)> {
         self.active
             .iter()
             .map(move |(element, until)| (*element, until.saturating_sub(now)))

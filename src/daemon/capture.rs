@@ -1,6 +1,7 @@
 //! One thread per interface, each with its dispatcher.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
@@ -16,12 +17,15 @@ use crate::pipeline::{Dispatcher, Workers};
 pub(super) struct Captures {
     threads: Vec<(String, JoinHandle<Result<(), CaptureError>>)>,
     counters: Vec<(String, Arc<KernelCounters>)>,
+    /// Whether the interface is captured now.
+    running: Vec<(String, Arc<AtomicBool>)>,
 }
 
 /// Takes an interface's frames and news.
 struct Sink {
     interface: String,
     dispatcher: Dispatcher,
+    running: Arc<AtomicBool>,
     /// Dropped when the state of the interface is known.
     begun: Option<Sender<()>>,
 }
@@ -31,6 +35,8 @@ impl FrameSink for Sink {
         self.dispatcher.dispatch(batch);
     }
     fn status(&mut self, status: &CaptureStatus) {
+        self.running
+            .store(*status == CaptureStatus::Running, Ordering::Relaxed);
         self.begun = None;
         match status {
             CaptureStatus::Running => info!("{}: capturing on {0}", self.interface),
@@ -42,17 +48,20 @@ impl FrameSink for Sink {
 }
 
 impl Captures {
-    /// Opens all interfaces, then starts a thread for each; returns when every one captures or waits.
+    /// Opens all interfaces, then starts a thread for each; returns when every one captures or waits. With
+    /// `patient`, interfaces that do not exist yet are waited for, too.
     pub(super) fn start(
         config: &Config,
         interfaces: &[String],
         workers: &Workers,
         stop: &Stop,
+        patient: bool,
     ) -> anyhow::Result<Self> {
         let options = LiveOptions {
             ring_bytes: config.buffer_size,
             snaplen: config.snaplen,
             timeout: config.capture_delay,
+            wait_for_interface: patient,
             ..LiveOptions::default()
         };
         let mut opened = Vec::new();
@@ -63,13 +72,17 @@ impl Captures {
         let mut captures = Self {
             threads: Vec::new(),
             counters: Vec::new(),
+            running: Vec::new(),
         };
         for mut capture in opened {
             let interface = capture.name().to_owned();
             captures.counters.push((interface.clone(), capture.counters()));
+            let running = Arc::new(AtomicBool::new(false));
+            captures.running.push((interface.clone(), Arc::clone(&running)));
             let mut sink = Sink {
                 interface: interface.clone(),
                 dispatcher: workers.dispatcher(),
+                running,
                 begun: Some(begun.clone()),
             };
             let stop = stop.clone();
@@ -90,6 +103,18 @@ impl Captures {
             anyhow::ensure!(!thread.is_finished(), "{interface}: the capture thread has ended");
         }
         Ok(())
+    }
+
+    /// Names of the interfaces that are captured now, and of those that are waited for.
+    pub(super) fn interfaces(&self) -> (Vec<&str>, Vec<&str>) {
+        let names = |captured: bool| {
+            self.running
+                .iter()
+                .filter(|(_, running)| running.load(Ordering::Relaxed) == captured)
+                .map(|(name, _)| name.as_str())
+                .collect()
+        };
+        (names(true), names(false))
     }
 
     /// Waits for the threads, after the stop signal.

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod capture;
+mod notify;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +29,7 @@ use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 
 use addresses::Answerable;
 use capture::Captures;
+use notify::ServiceManager;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
@@ -49,6 +51,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let answerable = Answerable::new(config, &network);
     let mut daemon = Daemon {
         config,
+        service_manager: ServiceManager::new(),
         manager: manager(config, &answerable)?,
         answerable,
         judge: Judge::new(config.policy()),
@@ -66,6 +69,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 /// Everything that lives while the interfaces are watched.
 struct Daemon<'a> {
     config: &'a Config,
+    service_manager: ServiceManager,
     manager: Manager,
     answerable: Answerable,
     judge: Judge,
@@ -97,13 +101,16 @@ impl Daemon<'_> {
             reports,
             board,
         )?;
-        let captures = Captures::start(config, &self.interfaces, &workers, stop)?;
+        // At a prompt a missing interface is a typing error; when a machine boots it is one that comes later.
+        let patient = self.service_manager.is_there();
+        let captures = Captures::start(config, &self.interfaces, &workers, stop, patient)?;
         info!(
             "ready: {} bans are held by {}",
             self.interfaces.join(", "),
             self.manager.backend().name()
         );
         let outcome = self.hear(&heard, workers.exits(), &captures, stop);
+        self.service_manager.stopping();
         stop.stop();
         let captured = captures.finish();
         let finished = workers.finish();
@@ -124,7 +131,8 @@ impl Daemon<'_> {
         stop: &Stop,
     ) -> anyhow::Result<()> {
         let mut reconcile_at = Instant::now() + RECONCILE;
-        let mut tick_at = Instant::now() + TICK;
+        // The first tick is at once: it tells the service manager that the watch has begun.
+        let mut tick_at = Instant::now();
         loop {
             match heard.recv_deadline(tick_at) {
                 Ok(report) => {
@@ -153,6 +161,9 @@ impl Daemon<'_> {
                 );
             }
             captures.check()?;
+            let (captured, awaited) = captures.interfaces();
+            let bans = self.manager.active(self.start.elapsed()).len();
+            self.service_manager.tick(&captured, &awaited, bans);
             if self.watcher.changed() {
                 self.follow_network();
             }
