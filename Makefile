@@ -9,7 +9,8 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 RUN_WITH ?= $(SUDO)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev libipset-dev libnftnl-dev libmnl-dev
+BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev libipset-dev libnftnl-dev libmnl-dev \
+	libbpf-dev libelf-dev zlib1g-dev
 RUN_PACKAGES := iproute2 nftables iptables ipset
 TEST_PACKAGES := $(RUN_PACKAGES) procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
@@ -104,3 +105,8 @@ test-packaging: deb ## systemd, Debian package and NixOS module, each in contain
 
 .PHONY: ci
 ci: lint test e2e ## everything that must hold before a release
+
+.PHONY: xdp
+xdp: setup ## rebuild the XDP object and compare it with the committed one
+	@contrib/install-packages.sh clang-14 llvm-14
+	$(MAKE) -C contrib/xdp check

@@ -46,10 +46,7 @@ fn write_commands(command: &clap::Command, page: &mut dyn io::Write) -> io::Resu
         let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
         let mut usage = sub.get_name().to_owned();
         for argument in sub.get_positionals() {
-            let names = argument
-                .get_value_names()
-                .map(<[_]>::concat)
-                .unwrap_or_default();
+            let names = argument.get_value_names().map(<[_]>::concat).unwrap_or_default();
             usage.push_str(&format!(" {names}..."));
         }
         writeln!(page, ".TP\n\\fB{}\\fR\n{}", plain(&usage), plain(&about))?;
@@ -66,7 +63,10 @@ fn write_commands(command: &clap::Command, page: &mut dyn io::Write) -> io::Resu
 }
 
 fn write_files(page: &mut dyn io::Write) -> io::Result<()> {
-    writeln!(page, ".SH FILES\n.TP\n/etc/btblocker/btblocker.toml\nConfiguration.")?;
+    writeln!(
+        page,
+        ".SH FILES\n.TP\n/etc/btblocker/btblocker.toml\nConfiguration."
+    )?;
     writeln!(
         page,
         ".TP\n/etc/default/btblocker\nEnvironment of the service: BTBLOCKER_ and a key in capitals."

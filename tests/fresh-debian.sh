@@ -53,6 +53,8 @@ fi
 for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     [ -z "${!name:-}" ] || options+=(--setenv="$name=${!name}")
 done
+# As on a real machine, the tests may set the sysctls of their own network namespaces.
+export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
 inside() { systemd-nspawn "${options[@]}" "$@" </dev/null; }
 
 if [ $# -gt 0 ]; then

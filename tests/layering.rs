@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["flow", "capture"],
     &["judge", "metrics"],
     &["ban", "event"],
-    &["backend", "pipeline"],
+    &["backend", "pipeline", "sink"],
     &["config"],
     &["cli"],
     &["commands", "daemon"],

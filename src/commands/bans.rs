@@ -9,9 +9,15 @@ use crate::backend;
 use crate::ban::{Change, Element, Exemption, Exemptions, SetBackend, Timeout};
 use crate::cli::Format;
 use crate::config::Config;
+use crate::network::Network;
 
 fn open(config: &Config) -> anyhow::Result<Box<dyn SetBackend>> {
-    Ok(backend::open(config.backend, &config.backend_options())?)
+    // Only XDP is bound to interfaces.
+    let interfaces = config.watched(&Network::read()?);
+    Ok(backend::open(
+        config.backend,
+        &config.backend_options(interfaces),
+    )?)
 }
 
 /// Creates sets and drop rules.

@@ -35,7 +35,7 @@ pub fn check(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
             findings.push(capture(name));
         }
     }
-    findings.push(sets(config));
+    findings.push(sets(config, &network));
     for finding in &findings {
         match &finding.trouble {
             None => writeln!(out, "ok    {}", finding.what)?,
@@ -58,9 +58,9 @@ fn capture(name: &str) -> Finding {
     }
 }
 
-fn sets(config: &Config) -> Finding {
-    let checked =
-        backend::open(config.backend, &config.backend_options()).and_then(|mut backend| backend.verify());
+fn sets(config: &Config, network: &Network) -> Finding {
+    let checked = backend::open(config.backend, &config.backend_options(config.watched(network)))
+        .and_then(|mut backend| backend.verify());
     Finding {
         what: format!("{}: sets and drop rules", config.backend),
         trouble: checked

@@ -8,6 +8,7 @@
 mod addresses;
 mod capture;
 mod notify;
+mod tell;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,7 +21,7 @@ use crate::backend::{self, BackendKind};
 use crate::ban::{Manager, Outcome};
 use crate::capture::Stop;
 use crate::config::Config;
-use crate::event;
+use crate::event::{self, InfoHashes, SampleSender};
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
@@ -30,6 +31,7 @@ use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 use addresses::Answerable;
 use capture::Captures;
 use notify::ServiceManager;
+use tell::Tell;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
@@ -47,12 +49,17 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     on_signals(stop.clone())?;
     let network = Network::read()?;
     let watcher = Watcher::new()?;
-    let interfaces = resolve(config, &network)?;
+    let interfaces = config.watched(&network);
+    anyhow::ensure!(
+        !interfaces.is_empty(),
+        "interface auto: there is no default route; name the interface with --interface"
+    );
     let answerable = Answerable::new(config, &network);
+    let (tell, samples) = Tell::start(config, &interfaces)?;
     let mut daemon = Daemon {
         config,
         service_manager: ServiceManager::new(),
-        manager: manager(config, &answerable)?,
+        manager: manager(config, &interfaces, &answerable)?,
         answerable,
         judge: Judge::new(config.policy()),
         ingress: Published::new(Ingress::new(&network, &interfaces)),
@@ -61,9 +68,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         board: Board::default(),
         start: Instant::now(),
         verdicts: Vec::new(),
+        info_hashes: InfoHashes::new(config.info_hash),
         refused: false,
+        tell,
     };
-    daemon.watch(&stop)
+    let outcome = daemon.watch(&stop, samples);
+    daemon.tell.finish();
+    outcome
 }
 
 /// Everything that lives while the interfaces are watched.
@@ -79,17 +90,20 @@ struct Daemon<'a> {
     board: Board,
     start: Instant,
     verdicts: Vec<Verdict>,
+    info_hashes: InfoHashes,
     /// Whether the kernel refused the last changes, so that a lasting trouble is logged once.
     refused: bool,
+    tell: Tell,
 }
 
 impl Daemon<'_> {
-    fn watch(&mut self, stop: &Stop) -> anyhow::Result<()> {
+    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>) -> anyhow::Result<()> {
         let (reports, heard) = crossbeam_channel::bounded(REPORTS);
         let config = self.config;
         let settings = Settings {
             options: config.inspector_options(),
             hasher: FlowHasher::random(),
+            samples,
             ..Settings::new(config.flows_per_worker(self.interfaces.len()))
         };
         let (ingress, board) = (self.ingress.clone(), self.board.clone());
@@ -178,16 +192,18 @@ impl Daemon<'_> {
     }
 
     fn judge(&mut self, report: &Report) {
+        self.tell.before_report();
         self.judge.hear(report, &self.answerable, &mut self.verdicts);
         let now = self.start.elapsed();
         for verdict in self.verdicts.drain(..) {
             match verdict {
                 Verdict::Flow(flow) => {
+                    self.tell.flow(&flow);
                     let origin = self
                         .interfaces
                         .get(usize::from(flow.interface))
                         .map_or("?", String::as_str);
-                    debug!("{}", event::flow(("interface", origin), &flow));
+                    debug!("{}", event::flow(("interface", origin), &flow, &self.info_hashes));
                 }
                 Verdict::Ban(ban) => {
                     let because = &ban.because;
@@ -304,36 +320,14 @@ fn age(at: Timestamp) -> String {
     format!("{:.1} ms", Timestamp(micros).since(at) as f64 / 1_000.0)
 }
 
-/// Names of the interfaces to watch: `auto` stands for those of the default route.
-fn resolve(config: &Config, network: &Network) -> anyhow::Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    for name in &config.interface {
-        let found: Vec<String> = match name.as_str() {
-            "auto" => network
-                .default_interfaces()
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
-            name => vec![name.to_owned()],
-        };
-        if found.is_empty() {
-            anyhow::bail!("interface auto: there is no default route; name the interface with --interface");
-        }
-        names.extend(found);
-    }
-    names.sort_by_key(|name| config.interface.iter().position(|wanted| wanted == name));
-    names.dedup();
-    Ok(names)
-}
-
 /// The ban manager on its kernel set, with sets and rules in place.
-fn manager(config: &Config, answerable: &Answerable) -> anyhow::Result<Manager> {
+fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> anyhow::Result<Manager> {
     let kind = if config.monitor_only {
         BackendKind::DryRun
     } else {
         config.backend
     };
-    let mut backend = backend::open(kind, &config.backend_options())?;
+    let mut backend = backend::open(kind, &config.backend_options(interfaces.to_vec()))?;
     if config.setup {
         backend.ensure()?;
     }

@@ -75,9 +75,10 @@ for variant in none xdp; do
 done
 
 step "boot"
-mkdir -p "$root/etc/systemd/system/btblocker.service.d"
+dropins=$root/etc/systemd/system/btblocker.service.d
+mkdir -p "$dropins"
 # The same behaviour in less time.
-cat >"$root/etc/systemd/system/btblocker.service.d/hurry.conf" <<'END'
+cat >"$dropins/hurry.conf" <<'END'
 [Unit]
 StartLimitBurst=4
 [Service]
@@ -87,7 +88,7 @@ RestartSec=300ms
 TimeoutStartSec=3s
 END
 rm -f "$root/etc/machine-id"
-systemd-nspawn -q --register=no --keep-unit --private-network --machine="btblocker-$$" --console=pipe \
+systemd-nspawn -q --register=no --keep-unit --private-network --capability=all --machine="btblocker-$$" --console=pipe \
     -b -D "$root" systemd.unit=basic.target </dev/null >"$work/console" 2>&1 &
 container=$!
 for _ in $(seq 100); do
@@ -140,6 +141,22 @@ for backend in nftables ipset; do
     inside btblocker unban 192.0.2.2
     passes || fail "packets of an unbanned host are dropped"
 done
+
+step "XDP with its drop-in"
+inside btblocker teardown
+inside mount -t bpf bpf /sys/fs/bpf
+cp "$tree/contrib/systemd/xdp.conf" "$dropins/"
+inside systemctl daemon-reload
+configure 'interface = "lan0"' 'backend = "xdp"'
+inside systemctl restart btblocker
+must_be StatusText "capturing on lan0; 0 bans"
+inside sh -c 'ls /sys/fs/bpf/btblocker' | grep -q link_ || fail "the XDP link is not pinned"
+inside systemctl stop btblocker
+inside btblocker teardown
+rm "$dropins/xdp.conf"
+inside systemctl daemon-reload
+configure 'interface = "lan0"'
+inside systemctl start btblocker
 
 step "a peer handshake leads to a ban"
 # A peer handshake in both directions.
