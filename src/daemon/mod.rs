@@ -12,6 +12,7 @@ mod connections;
 #[cfg(test)]
 mod flood_tests;
 mod memory;
+mod notify;
 mod serve;
 mod tell;
 
@@ -38,6 +39,7 @@ use addresses::Answerable;
 use capture::Captures;
 use connections::Connections;
 use memory::{Memory, wall_clock};
+use notify::ServiceManager;
 use serve::Served;
 use tell::Tell;
 
@@ -71,6 +73,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     manager.flush(start.elapsed())?;
     let mut daemon = Daemon {
         config,
+        service_manager: ServiceManager::new(),
         manager,
         answerable,
         allowed: Vec::new(),
@@ -104,6 +107,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 /// Everything that lives while the interfaces are watched.
 struct Daemon<'a> {
     config: &'a Config,
+    service_manager: ServiceManager,
     manager: Manager,
     answerable: Answerable,
     /// Whom a command exempted until the end of this run.
@@ -144,7 +148,9 @@ impl Daemon<'_> {
             reports,
             board,
         )?;
-        let captures = Captures::start(config, &self.interfaces, &workers, stop)?;
+        // At a prompt a missing interface is a typing error; when a machine boots it is one that comes later.
+        let patient = self.service_manager.is_there();
+        let captures = Captures::start(config, &self.interfaces, &workers, stop, patient)?;
         // Set once: nobody else sets it.
         let _ = served.interfaces.set(captures.counters());
         info!(
@@ -153,6 +159,7 @@ impl Daemon<'_> {
             self.manager.backend().name()
         );
         let outcome = self.hear(&heard, &workers, &captures, stop);
+        self.service_manager.stopping();
         stop.stop();
         let captured = captures.finish();
         let finished = workers.finish();
@@ -173,7 +180,8 @@ impl Daemon<'_> {
         stop: &Stop,
     ) -> anyhow::Result<()> {
         let mut reconcile_at = Instant::now() + RECONCILE;
-        let mut tick_at = Instant::now() + TICK;
+        // The first tick is at once: it tells the service manager that the watch has begun.
+        let mut tick_at = Instant::now();
         let nobody = crossbeam_channel::never();
         let asked = self
             .control
@@ -214,6 +222,9 @@ impl Daemon<'_> {
                 );
             }
             captures.check()?;
+            let (captured, awaited) = captures.interfaces();
+            let bans = self.manager.active().len();
+            self.service_manager.tick(&captured, &awaited, bans);
             if self.watcher.changed() {
                 self.follow_network();
             }
