@@ -9,9 +9,10 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 RUN_WITH ?= $(SUDO)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev libipset-dev libnftnl-dev libmnl-dev
+BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev libipset-dev libnftnl-dev libmnl-dev \
+	libbpf-dev libelf-dev zlib1g-dev
 RUN_PACKAGES := iproute2 nftables iptables ipset
-TEST_PACKAGES := $(RUN_PACKAGES) procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
+TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
 LINT_PACKAGES := shellcheck
 SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh)
@@ -63,3 +64,8 @@ lint: setup ## formatting, clippy and shellcheck; warnings are errors
 
 .PHONY: ci
 ci: lint test e2e ## everything that must hold before a release
+
+.PHONY: xdp
+xdp: setup ## rebuild the XDP object and compare it with the committed one
+	@contrib/install-packages.sh clang-14 llvm-14
+	$(MAKE) -C contrib/xdp check

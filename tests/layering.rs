@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["judge", "metrics"],
     &["ban"],
     &["event"],
-    &["backend", "pipeline"],
+    &["backend", "pipeline", "sink"],
     &["state", "control"],
     &["config"],
     &["cli"],

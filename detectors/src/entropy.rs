@@ -2,10 +2,12 @@
 //!
 //! | rule | what is counted in one direction | by chance |
 //! |---|---|---|
-//! | `rc4-requests` | segments of 17 to 1,199 bytes whose length is a multiple of 17, the size of a request: at least half of 20, in three different multiples | 5e-8 |
+//! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples | 3e-8 |
 //! | `rc4-blocks` | distances between ends of short segments that are multiples of 16,397, the size of a piece message with a block of 16,384: at least 4, and one in 50 ends | 4e-6 |
 //!
-//! A sender that has nothing to add pushes a short segment: its end is the end of a message. Each end is
+//! A sender that has nothing to add pushes a short segment (or uTP packet): its end is the end of a message.
+//! Short is what is shorter than the longest, or than a size of at least 512 bytes that came twice in a row:
+//! uTP tries sizes out, and goes back to the one that passed. Each end is
 //! compared with the eight before it, so a random one fits with a probability of 8/16,397 (11 bits); blocks that
 //! make up a third of the ends, six at least, are beyond 50 bits and conclusive. Three of four samples of the
 //! content must look random, so that plaintext and structured streams are left to other rules.
@@ -13,21 +15,25 @@
 //! BitTorrent inside a length-preserving proxy is found, too. Cannot see: senders that coalesce everything.
 
 use crate::randomness::{SAMPLE_BYTES, looks_random};
-use crate::{Confidence, Options};
+use crate::{Confidence, Evidence, Options, Side, Technique};
 
 /// Bytes of a request message.
 const REQUEST_BYTES: u32 = 17;
+/// Bytes of a `have` message: a downloader tells of a finished piece when it asks for the next.
+const HAVE_BYTES: u32 = 9;
 /// Bytes of a piece message with a whole block.
 const PIECE_BYTES: u32 = 16_397;
 /// Ends of short segments that a new one is compared with.
 const ENDS: usize = 8;
 /// Samples that are needed to call content random.
-const LEAST_SAMPLES: u16 = 3;
+const LEAST_SAMPLES: u8 = 3;
 /// Samples that are taken: later ones would not change the answer.
-const MOST_SAMPLES: u16 = 32;
+const MOST_SAMPLES: u8 = 32;
+/// Least size that is taken for a full one when it comes twice in a row.
+const FULL_BYTES: u16 = 512;
 
 /// Sizes of one direction.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     ends: [u32; ENDS],
     /// Stream position behind the newest byte.
@@ -36,26 +42,58 @@ pub(crate) struct Sizes {
     blocks: u16,
     small: u16,
     requests: u16,
-    /// One bit per multiple of 17, modulo 32.
-    multiples: u32,
-    samples: u16,
-    random: u16,
+    /// Segments of requests and at most two `have` messages, `requests` among them.
+    with_haves: u16,
+    /// One bit per number of requests, modulo 16.
+    multiples: u16,
+    samples: u8,
+    random: u8,
+    /// Size of a full segment.
     longest: u16,
+    /// Size of the last segment.
+    last: u16,
 }
 
 impl Sizes {
+    /// Nothing counted.
+    pub(crate) const fn new() -> Self {
+        Self {
+            ends: [0; ENDS],
+            position: 0,
+            compared: 0,
+            blocks: 0,
+            small: 0,
+            requests: 0,
+            with_haves: 0,
+            multiples: 0,
+            samples: 0,
+            random: 0,
+            longest: 0,
+            last: 0,
+        }
+    }
+
     /// Counts a segment with new bytes: `end` is the offset behind it in the direction's stream.
     pub(crate) fn segment(&mut self, end: u32, payload: &[u8], wire_len: u32, options: &Options) {
         let gap = end.wrapping_sub(self.position) != wire_len;
         self.position = end;
         if wire_len > REQUEST_BYTES - 1 && wire_len < 1200 && !gap {
             self.small = self.small.saturating_add(1);
-            if wire_len.is_multiple_of(REQUEST_BYTES) {
-                self.requests = self.requests.saturating_add(1);
-                self.multiples |= 1 << ((wire_len / REQUEST_BYTES) % 32);
+            let haves = (0..=2).find(|haves| {
+                let requests = wire_len.saturating_sub(HAVE_BYTES * haves);
+                requests >= REQUEST_BYTES && requests.is_multiple_of(REQUEST_BYTES)
+            });
+            if let Some(haves) = haves {
+                self.with_haves = self.with_haves.saturating_add(1);
+                self.requests = self.requests.saturating_add(u16::from(haves == 0));
+                self.multiples |= 1 << ((wire_len / REQUEST_BYTES) % 16);
             }
         }
         let len = u16::try_from(wire_len).unwrap_or(u16::MAX);
+        if len == self.last && len >= FULL_BYTES {
+            self.longest = len;
+        }
+        self.last = len;
         if len < self.longest {
             self.short_end(end);
         }
@@ -65,8 +103,18 @@ impl Sizes {
             let sample = payload
                 .get(payload.len().saturating_sub(SAMPLE_BYTES)..)
                 .unwrap_or(payload);
-            self.random += u16::from(looks_random(sample, options));
+            self.random += u8::from(looks_random(sample, options));
         }
+    }
+
+    /// Counts the next bytes of a stream that comes in order, whose offsets are not known.
+    pub(crate) fn follow(&mut self, payload: &[u8], wire_len: u32, options: &Options) {
+        self.segment(self.position.wrapping_add(wire_len), payload, wire_len, options);
+    }
+
+    /// Bytes of unknown number are missing: distances to earlier ends are unknown, too.
+    pub(crate) const fn lose(&mut self) {
+        self.ends = [0; ENDS];
     }
 
     fn short_end(&mut self, end: u32) {
@@ -94,7 +142,9 @@ impl Sizes {
 
     /// Whether the requests of a download go this way.
     pub(crate) fn requests(&self) -> bool {
-        self.small >= 20 && self.requests * 2 >= self.small && self.multiples.count_ones() >= 3
+        let pure = self.requests.saturating_mul(2) >= self.small;
+        let mixed = self.with_haves.saturating_mul(4) >= self.small.saturating_mul(3);
+        self.small >= 20 && (pure || mixed) && self.multiples.count_ones() >= 3
     }
 
     /// How sure it is that blocks go this way.
@@ -108,6 +158,35 @@ impl Sizes {
         } else {
             None
         }
+    }
+}
+
+/// What the sizes of both directions say of the one that `side` sends. `answered` says that both ends spoke.
+pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option<Evidence>; 2] {
+    let opaque = sizes.iter().any(Sizes::is_opaque);
+    let [originator, responder] = sizes;
+    let own = match side {
+        Side::Originator => originator,
+        Side::Responder => responder,
+    };
+    let tell = |rule, confidence| Evidence::new(Technique::Entropy, rule, confidence, side);
+    let requests = own.requests() && opaque && answered;
+    let blocks = own.blocks().map(|sure| {
+        if answered {
+            sure
+        } else {
+            sure.min(Confidence::Strong)
+        }
+    });
+    [
+        requests.then(|| tell("rc4-requests", Confidence::Strong)),
+        blocks.map(|sure| tell("rc4-blocks", sure)),
+    ]
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -183,6 +262,13 @@ mod tests {
         for (name, lengths, expected) in [
             ("requests", (1..=20).map(|n| 17 * n).collect(), true),
             ("half of them", mixed, true),
+            (
+                "requests and haves",
+                [43, 69, 60, 17, 26, 86, 43, 69, 43, 43].repeat(2),
+                true,
+            ),
+            ("haves alone", vec![18; 40], false),
+            ("blocks of a cipher", (2..60).map(|n| 16 * n).collect(), false),
             ("too few", (1..=19).map(|n| 17 * n).collect(), false),
             ("one size only", vec![34; 40], false),
             ("other sizes", (20..60).map(|n| 18 * n).collect(), false),

@@ -15,10 +15,16 @@ use crate::cli::Format;
 use crate::config::Config;
 use crate::control::Request;
 use crate::event::rfc3339;
+use crate::network::Network;
 use crate::state::Store;
 
 fn open(config: &Config) -> anyhow::Result<Box<dyn SetBackend>> {
-    Ok(backend::open(config.backend, &config.backend_options())?)
+    // Only XDP is bound to interfaces.
+    let interfaces = config.watched(&Network::read()?);
+    Ok(backend::open(
+        config.backend,
+        &config.backend_options(interfaces),
+    )?)
 }
 
 /// Creates sets and drop rules.

@@ -214,6 +214,13 @@ impl Sources {
         number("max_bans", config.max_bans as u64, 1, 16_777_216)?;
         number("snaplen", config.snaplen.into(), 256, 65_535)?;
         number("buffer_size", config.buffer_size.into(), 65_536, 1 << 30)?;
+        number(
+            "detection_log_max_size",
+            config.detection_log_max_size,
+            4_096,
+            1 << 40,
+        )?;
+        number("detection_log_keep", config.detection_log_keep.into(), 0, 1_000)?;
         range(
             "entropy_threshold",
             config.entropy_threshold.to_string(),
@@ -385,7 +392,7 @@ mod tests {
 
     #[test]
     fn defaults_survive_a_round_trip() {
-        let text = figment::providers::Serialized::defaults(Config::default());
+        let text = Serialized::defaults(Config::default());
         let back: Config = Figment::from(text).extract().unwrap();
         assert_eq!(back, Config::default());
     }

@@ -12,9 +12,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{self, BackendKind, Hooks, SetName};
+use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
 use crate::ban::{BanPolicy, Element, Timeout};
+use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
+use crate::network::Network;
+use crate::sink::{DetectionLogOptions, LineFormat, Rotation};
 use crate::state::Store;
 use btblocker_detectors::{Class, Technique};
 
@@ -90,6 +93,12 @@ pub struct Config {
     pub setup: bool,
     /// Drop in the prerouting hook as well.
     pub prerouting: bool,
+    /// How XDP programs are attached.
+    #[serde(with = "values::text")]
+    pub xdp_mode: XdpMode,
+    /// Where XDP maps are pinned, so that bans outlive the daemon.
+    #[serde(with = "values::text")]
+    pub xdp_pin: XdpPin,
     /// How long a host is banned.
     #[serde(with = "values::duration")]
     pub ban_duration: Duration,
@@ -131,6 +140,11 @@ pub struct Config {
     /// Techniques that are switched off.
     #[serde(with = "values::list")]
     pub disable: Vec<TechniqueName>,
+    /// Byte signatures that are switched off, by their ids.
+    #[serde(with = "values::list")]
+    pub disable_signatures: Vec<SignatureId>,
+    /// How info-hashes are shown.
+    pub info_hash: ShowInfoHash,
     /// How much certainty is demanded.
     pub sensitivity: Sensitivity,
     /// Least entropy of 96 bytes, in bits per byte, for a block to look random.
@@ -152,6 +166,17 @@ pub struct Config {
     /// Longest time that a packet waits in the kernel's ring.
     #[serde(with = "values::duration")]
     pub capture_delay: Duration,
+    /// File that gets every recognised flow with the beginning of its payload; none when empty.
+    pub detection_log: PathBuf,
+    /// How detections are written.
+    #[serde(with = "values::text")]
+    pub detection_log_format: LineFormat,
+    /// Write the payload into JSON detections, too.
+    pub detection_log_payload: bool,
+    /// Size in bytes at which the detection log is rotated.
+    pub detection_log_max_size: u64,
+    /// Rotated detection logs that are kept.
+    pub detection_log_keep: u32,
     /// Least severity of log lines: error, warn, info, debug or trace.
     pub log_level: LogLevel,
 }
@@ -164,6 +189,8 @@ impl Default for Config {
             set_name: SetName::default(),
             setup: true,
             prerouting: false,
+            xdp_mode: XdpMode::default(),
+            xdp_pin: XdpPin::default(),
             ban_duration: Duration::from_secs(18_000),
             ban_target: BanTarget::Auto,
             ban_escalation: Duration::ZERO,
@@ -180,6 +207,8 @@ impl Default for Config {
             classes: vec![ClassName(Class::BitTorrent), ClassName(Class::DhtMaintenance)],
             block_socks: false,
             disable: Vec::new(),
+            disable_signatures: Vec::new(),
+            info_hash: ShowInfoHash::Hashed,
             sensitivity: Sensitivity::Balanced,
             entropy_threshold: 5.9,
             min_payload_size: 60,
@@ -190,14 +219,36 @@ impl Default for Config {
             snaplen: 4_352,
             buffer_size: 16 * 1024 * 1024,
             capture_delay: Duration::from_millis(5),
+            detection_log: PathBuf::new(),
+            detection_log_format: LineFormat::Text,
+            detection_log_payload: false,
+            detection_log_max_size: 64 * 1024 * 1024,
+            detection_log_keep: 5,
             log_level: LogLevel::Info,
         }
     }
 }
 
 impl Config {
-    /// What the kernel sets are told.
-    pub fn backend_options(&self) -> backend::Options {
+    /// Names of the interfaces to watch, each once: `auto` stands for those of the default route.
+    pub fn watched(&self, network: &Network) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in &self.interface {
+            let found = match name.as_str() {
+                "auto" => network.default_interfaces(),
+                name => vec![name],
+            };
+            for name in found {
+                if !names.iter().any(|known| known == name) {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        names
+    }
+
+    /// What the kernel sets are told; `interfaces` are those that an XDP program is attached to.
+    pub fn backend_options(&self, interfaces: Vec<String>) -> backend::Options {
         let defaults = backend::Options::default();
         backend::Options {
             set_name: self.set_name.clone(),
@@ -210,6 +261,10 @@ impl Config {
                 .and_then(NonZeroU32::new)
                 .unwrap_or(defaults.max_elements),
             default_timeout: Timeout::from_duration(self.ban_duration),
+            interfaces,
+            xdp_mode: self.xdp_mode,
+            xdp_pin: self.xdp_pin.clone(),
+            ..defaults
         }
     }
 
@@ -243,6 +298,7 @@ impl Config {
             classes,
             exempt_ports: self.exempt_ports.clone(),
             sensitivity: self.sensitivity.into(),
+            signatures_off: self.disable_signatures.iter().map(|id| id.0).collect(),
             one_sided: self.one_sided,
         }
     }
@@ -260,6 +316,20 @@ impl Config {
             .ok()
             .and_then(NonZeroU32::new)
             .unwrap_or(NonZeroU32::MAX)
+    }
+
+    /// What the detection log is made with, when it is wanted.
+    pub fn detection_log(&self) -> Option<DetectionLogOptions> {
+        (!self.detection_log.as_os_str().is_empty()).then(|| DetectionLogOptions {
+            path: self.detection_log.clone(),
+            format: self.detection_log_format,
+            payload: self.detection_log_payload,
+            info_hashes: InfoHashes::new(self.info_hash),
+            rotation: Rotation {
+                max_size: self.detection_log_max_size,
+                keep: self.detection_log_keep,
+            },
+        })
     }
 
     /// Batches that wait for one worker at most.
@@ -288,6 +358,10 @@ pub struct ClassName(pub Class);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TechniqueName(pub Technique);
 
+/// The id of a byte signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignatureId(pub &'static str);
+
 /// What is typed on the command line; every value may be absent.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
 pub struct Overrides {
@@ -301,7 +375,7 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
 
-    /// Who holds the bans: ipset, nftables or dry-run [default: ipset]
+    /// Who holds the bans: ipset, nftables, xdp or dry-run [default: ipset]
     #[arg(long, value_name = "NAME", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
@@ -324,6 +398,16 @@ pub struct Overrides {
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prerouting: Option<bool>,
+
+    /// How XDP programs are attached: auto, native, generic or offload [default: auto]
+    #[arg(long, value_name = "MODE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xdp_mode: Option<String>,
+
+    /// Where XDP maps are pinned: auto, off or a folder on a bpffs [default: auto]
+    #[arg(long, value_name = "WHERE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xdp_pin: Option<String>,
 
     /// How long a host is banned: seconds, or with a unit such as 30m or 5h [default: 5h]
     #[arg(long, value_name = "TIME", global = true)]
@@ -405,6 +489,16 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable: Option<String>,
 
+    /// Byte signatures to switch off, by their ids, separated by commas
+    #[arg(long, value_name = "IDS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_signatures: Option<String>,
+
+    /// How info-hashes are shown: hashed (with a salt of this machine), plain or none [default: hashed]
+    #[arg(long, value_name = "HOW", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info_hash: Option<String>,
+
     /// How much certainty is demanded: strict, balanced or aggressive [default: balanced]
     #[arg(long, value_name = "LEVEL", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -454,6 +548,31 @@ pub struct Overrides {
     #[arg(long, value_name = "TIME", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture_delay: Option<String>,
+
+    /// File that gets every recognised flow with the beginning of its payload
+    #[arg(long, value_name = "FILE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log: Option<PathBuf>,
+
+    /// How detections are written: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_format: Option<String>,
+
+    /// Write the payload into JSON detections, too
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_payload: Option<bool>,
+
+    /// Size in bytes at which the detection log is rotated [default: 67108864]
+    #[arg(long, value_name = "BYTES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_max_size: Option<u64>,
+
+    /// Rotated detection logs that are kept [default: 5]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_keep: Option<u32>,
 
     /// Least severity of log lines: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL", global = true)]

@@ -9,7 +9,7 @@ use serde::ser::{SerializeSeq, Serializer};
 
 use btblocker_detectors::{Class, Technique};
 
-use super::{ClassName, TechniqueName};
+use super::{ClassName, SignatureId, TechniqueName};
 
 /// A time: whole seconds, or a number with `ms`, `s`, `m`, `h` or `d`.
 ///
@@ -226,6 +226,23 @@ impl FromStr for TechniqueName {
 impl fmt::Display for TechniqueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.name())
+    }
+}
+
+impl FromStr for SignatureId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = btblocker_signatures::by_id(text);
+        found
+            .map(|signature| Self(signature.id))
+            .ok_or_else(|| "no such signature".to_owned())
+    }
+}
+
+impl fmt::Display for SignatureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::Sender;
 use log::{info, warn};
 
 use crate::capture::{
@@ -34,6 +35,8 @@ pub(super) struct InterfaceState {
 struct Sink {
     interface: String,
     dispatcher: Dispatcher,
+    /// Dropped when the state of the interface is known.
+    begun: Option<Sender<()>>,
     state: State,
 }
 
@@ -42,6 +45,7 @@ impl FrameSink for Sink {
         self.dispatcher.dispatch(batch);
     }
     fn status(&mut self, status: &CaptureStatus) {
+        self.begun = None;
         let state = match status {
             CaptureStatus::Running => "running".to_owned(),
             CaptureStatus::Waiting { reason } => format!("waiting: {reason}"),
@@ -57,7 +61,7 @@ impl FrameSink for Sink {
 }
 
 impl Captures {
-    /// Opens all interfaces, then starts a thread for each.
+    /// Opens all interfaces, then starts a thread for each; returns when every one captures or waits.
     pub(super) fn start(
         config: &Config,
         interfaces: &[String],
@@ -74,6 +78,7 @@ impl Captures {
         for (number, name) in (0_u16..).zip(interfaces) {
             opened.push(LiveCapture::open(name, number, &options)?);
         }
+        let (begun, all_begun) = crossbeam_channel::bounded(0);
         let mut captures = Self {
             threads: Vec::new(),
             counters: Vec::new(),
@@ -87,6 +92,7 @@ impl Captures {
             let mut sink = Sink {
                 interface: interface.clone(),
                 dispatcher: workers.dispatcher(),
+                begun: Some(begun.clone()),
                 state,
             };
             let stop = stop.clone();
@@ -95,6 +101,9 @@ impl Captures {
                 .spawn(move || capture.run(&mut sink, &stop))?;
             captures.threads.push((interface, thread));
         }
+        drop(begun);
+        // Nothing is ever sent: the channel closes when the last thread has told the state of its interface.
+        let _ = all_begun.recv();
         Ok(captures)
     }
 

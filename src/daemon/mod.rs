@@ -12,6 +12,7 @@ mod connections;
 #[cfg(test)]
 mod flood_tests;
 mod memory;
+mod tell;
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use crate::ban::{Element, Manager, Outcome};
 use crate::capture::Stop;
 use crate::config::Config;
 use crate::control::{Asked, ControlError, Server};
-use crate::event;
+use crate::event::{self, InfoHashes, SampleSender};
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
@@ -36,6 +37,7 @@ use addresses::Answerable;
 use capture::Captures;
 use connections::Connections;
 use memory::{Memory, wall_clock};
+use tell::Tell;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
@@ -55,11 +57,16 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     on_signals(stop.clone())?;
     let network = Network::read()?;
     let watcher = Watcher::new()?;
-    let interfaces = resolve(config, &network)?;
+    let interfaces = config.watched(&network);
+    anyhow::ensure!(
+        !interfaces.is_empty(),
+        "interface auto: there is no default route; name the interface with --interface"
+    );
     let answerable = Answerable::new(config, &network, &[]);
+    let (tell, samples) = Tell::start(config, &interfaces)?;
     let control = control(config)?;
     let start = Instant::now();
-    let mut manager = manager(config, &answerable)?;
+    let mut manager = manager(config, &interfaces, &answerable)?;
     let memory = Memory::recall(config, &mut manager, start.elapsed())?;
     manager.flush(start.elapsed())?;
     let mut daemon = Daemon {
@@ -77,11 +84,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         board: Board::default(),
         start,
         verdicts: Vec::new(),
+        info_hashes: InfoHashes::new(config.info_hash),
         refused: false,
+        tell,
         storm: false,
         full_said_at: None,
     };
-    daemon.watch(&stop)
+    let outcome = daemon.watch(&stop, samples);
+    daemon.tell.finish();
+    outcome
 }
 
 /// Everything that lives while the interfaces are watched.
@@ -101,8 +112,10 @@ struct Daemon<'a> {
     board: Board,
     start: Instant,
     verdicts: Vec<Verdict>,
+    info_hashes: InfoHashes,
     /// Whether the kernel refused the last changes, so that a lasting trouble is logged once.
     refused: bool,
+    tell: Tell,
     /// Whether the storm brake holds, so that it is said once.
     storm: bool,
     /// When it was last said that no more hosts can be banned.
@@ -110,12 +123,13 @@ struct Daemon<'a> {
 }
 
 impl Daemon<'_> {
-    fn watch(&mut self, stop: &Stop) -> anyhow::Result<()> {
+    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>) -> anyhow::Result<()> {
         let (reports, heard) = crossbeam_channel::bounded(REPORTS);
         let config = self.config;
         let settings = Settings {
             options: config.inspector_options(),
             hasher: FlowHasher::random(),
+            samples,
             ..Settings::new(config.flows_per_worker(self.interfaces.len()))
         };
         let (ingress, board) = (self.ingress.clone(), self.board.clone());
@@ -198,7 +212,7 @@ impl Daemon<'_> {
                 self.follow_network();
             }
             for element in self.manager.expire(self.start.elapsed()) {
-                info!("{element} unbanned: the time is over");
+                info!("unbanned {element}: the time is over");
             }
             self.watch_storm();
             self.memory.keep(&mut self.manager, self.start.elapsed());
@@ -210,16 +224,18 @@ impl Daemon<'_> {
     }
 
     fn judge(&mut self, report: &Report) {
+        self.tell.before_report();
         self.judge.hear(report, &self.answerable, &mut self.verdicts);
         let now = self.start.elapsed();
         for verdict in self.verdicts.drain(..) {
             match verdict {
                 Verdict::Flow(flow) => {
+                    self.tell.flow(&flow);
                     let origin = self
                         .interfaces
                         .get(usize::from(flow.interface))
                         .map_or("?", String::as_str);
-                    debug!("{}", event::flow(("interface", origin), &flow));
+                    debug!("{}", event::flow(("interface", origin), &flow, &self.info_hashes));
                     for end in [flow.flow.originator, flow.flow.responder] {
                         self.manager.count_flow(end.ip());
                     }
@@ -240,12 +256,12 @@ impl Daemon<'_> {
                             self.connections.banned(self.manager.element_for(ban.address));
                             let delay = age(because.at);
                             info!(
-                                "{origin}: {} banned: {}{client}, {delay} after the packet",
+                                "{origin}: banned {}: {}{client}, {delay} after the packet",
                                 self.manager.element_for(ban.address),
                                 ban.reason()
                             );
                         }
-                        Outcome::Renewed => debug!("{origin}: {} renewed: {}", ban.address, ban.reason()),
+                        Outcome::Renewed => debug!("{origin}: renewed {}: {}", ban.address, ban.reason()),
                         Outcome::Cached => {}
                         Outcome::Exempt(why) => {
                             debug!("{origin}: {} is exempt ({})", ban.address, why.name())
@@ -329,7 +345,7 @@ impl Daemon<'_> {
     fn exempt(&mut self, network: &Network) {
         self.answerable = Answerable::new(self.config, network, &self.allowed);
         for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
-            info!("{lifted} unbanned: it is never banned any more");
+            info!("unbanned {lifted}: it is never banned any more");
         }
         self.flush();
     }
@@ -377,36 +393,14 @@ fn age(at: Timestamp) -> String {
     format!("{:.1} ms", wall_clock().since(at) as f64 / 1_000.0)
 }
 
-/// Names of the interfaces to watch: `auto` stands for those of the default route.
-fn resolve(config: &Config, network: &Network) -> anyhow::Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    for name in &config.interface {
-        let found: Vec<String> = match name.as_str() {
-            "auto" => network
-                .default_interfaces()
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
-            name => vec![name.to_owned()],
-        };
-        if found.is_empty() {
-            anyhow::bail!("interface auto: there is no default route; name the interface with --interface");
-        }
-        names.extend(found);
-    }
-    names.sort_by_key(|name| config.interface.iter().position(|wanted| wanted == name));
-    names.dedup();
-    Ok(names)
-}
-
 /// The ban manager on its kernel set, with sets and rules in place.
-fn manager(config: &Config, answerable: &Answerable) -> anyhow::Result<Manager> {
+fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> anyhow::Result<Manager> {
     let kind = if config.monitor_only {
         BackendKind::DryRun
     } else {
         config.backend
     };
-    let mut backend = backend::open(kind, &config.backend_options())?;
+    let mut backend = backend::open(kind, &config.backend_options(interfaces.to_vec()))?;
     if config.setup {
         backend.ensure()?;
     }

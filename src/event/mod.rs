@@ -2,6 +2,11 @@
 //!
 //! The JSON shapes are stable: keys are added, never renamed.
 
+mod info_hash;
+mod sample;
+
+pub use info_hash::{InfoHashes, ShowInfoHash};
+
 use std::net::IpAddr;
 
 use btblocker_detectors::{Class, Client, Timestamp};
@@ -9,6 +14,8 @@ use serde_json::{Map, Value, json};
 
 use crate::ban::Reason;
 use crate::judge::{BanVerdict, FlowVerdict};
+
+pub use sample::{SAMPLE_BYTES, Sample, SampleHome, SampleSender, Samples, samples};
 
 /// RFC 3339 in UTC with microseconds: `2026-11-21T02:37:00.000001Z`.
 pub fn rfc3339(at: Timestamp) -> String {
@@ -49,7 +56,7 @@ fn printable(bytes: &[u8]) -> String {
 }
 
 /// `{"event":"flow",…}`: a flow is judged BitTorrent. `origin` is `("file", path)` or `("interface", name)`.
-pub fn flow(origin: (&str, &str), verdict: &FlowVerdict) -> Value {
+pub fn flow(origin: (&str, &str), verdict: &FlowVerdict, info_hashes: &InfoHashes) -> Value {
     let FlowVerdict {
         at,
         flow,
@@ -81,6 +88,9 @@ pub fn flow(origin: (&str, &str), verdict: &FlowVerdict) -> Value {
     line.insert("payload_bytes".into(), json!(payload_len));
     if let Some(client) = client_name(&evidence.client) {
         line.insert("client".into(), json!(client));
+    }
+    if let Some(info_hash) = info_hashes.show(evidence.info_hash) {
+        line.insert("info_hash".into(), json!(info_hash));
     }
     Value::Object(line)
 }

@@ -49,7 +49,7 @@ fn bans_are_made_listed_lifted_and_allowed() {
 
         // Who is allowed by command is not banned for traffic either.
         lab.replay(CASE);
-        let first = daemon.wait_line(" banned: ");
+        let first = daemon.wait_line(": banned ");
         let banned: Vec<String> = lab
             .bans()
             .iter()
@@ -90,7 +90,7 @@ fn status_says_how_the_daemon_is() {
         let lab = Lab::new("nftables");
         let daemon = lab.start(&[]);
         lab.replay(CASE);
-        daemon.wait_line(" banned: ");
+        daemon.wait_line(": banned ");
         wait_for("counters are published", || {
             status(&lab)["counters"]["frames"].as_u64() > Some(0)
         });
@@ -142,7 +142,7 @@ fn slow_clients_do_not_hold_the_daemon() {
         deaf.set_nonblocking(true).unwrap();
         while deaf.write(b"{\"command\":\"status\"}\n").is_ok() {}
         lab.replay(CASE);
-        daemon.wait_line(" banned: ");
+        daemon.wait_line(": banned ");
         assert_eq!(
             lab.say(&["ban", "198.51.100.9"]),
             "198.51.100.9 banned for 18000 s\n"

@@ -28,7 +28,7 @@ fn check_kill_and_reboot(backend: &'static str) {
         let lab = Lab::new(backend);
         let daemon = lab.start(&[]);
         lab.replay(CASE);
-        daemon.wait_line(" banned: ");
+        daemon.wait_line(": banned ");
         lab.say(&["ban", BY_HAND, "--for", "2h"]);
         let before = known(&lab);
         assert!(before.len() >= 2, "{before:?}");

@@ -23,12 +23,11 @@ class Watch:
         self.program: Program = lab.spawn("r", "btblocker", *argv)
         self.program.wait_line(r"\bready\b", 15)
         for interface in interfaces.split(","):
-            if not self.program.find(rf"capturing on.*{re.escape(interface)}"):
-                raise Failure(f"no line 'capturing on' for {interface}")
+            self.program.wait_line(rf"capturing on {re.escape(interface)}\b", 15)
 
     def ban_line(self, address: str) -> tuple[float, str] | None:
         """Log line that tells the ban of the address, with its time since the daemon's start."""
-        return self.program.find(rf"(?i)\bban(ned|ning)?\b.*(?<![0-9a-f:.]){re.escape(address)}(?![0-9a-f:.]*[0-9a-f])")
+        return self.program.find(rf"(?<![0-9a-f:.]){re.escape(address)} (would be )?banned\b")
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
         """Runs a subcommand of the program on the router."""

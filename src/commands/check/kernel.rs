@@ -1,17 +1,18 @@
 //! What the kernel offers, what is in it, and whether it drops.
 
 use super::{Finding, chain};
-use crate::backend::{self, BackendKind, ProofError};
+use crate::backend::{self, BackendKind, ProofError, XdpPin};
 use crate::ban::BackendError;
 use crate::config::Config;
+use crate::network::Network;
 
 /// Kernel release, and which backends it has.
-pub(super) fn facilities(config: &Config, findings: &mut Vec<Finding>) {
+pub(super) fn facilities(config: &Config, network: &Network, findings: &mut Vec<Finding>) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     findings.push(Finding::ok(format!("kernel {}", release.trim())));
     for kind in BackendKind::ALL {
         let what = format!("backend {kind}");
-        match backend::open(kind, &config.backend_options()) {
+        match backend::open(kind, &config.backend_options(config.watched(network))) {
             Ok(_) => findings.push(Finding::ok(format!("{what} is available"))),
             Err(error) if kind == config.backend => findings.push(Finding::fail(what, chain(error))),
             Err(error) => findings.push(Finding::info(
@@ -23,12 +24,13 @@ pub(super) fn facilities(config: &Config, findings: &mut Vec<Finding>) {
 }
 
 /// Whether sets and rules are there.
-pub(super) fn sets_and_rules(config: &Config, findings: &mut Vec<Finding>) {
+pub(super) fn sets_and_rules(config: &Config, network: &Network, findings: &mut Vec<Finding>) {
     let what = format!(
         "{}: sets {} and their drop rules",
         config.backend, config.set_name
     );
-    let verified = backend::open(config.backend, &config.backend_options()).and_then(|mut backend| {
+    let options = config.backend_options(config.watched(network));
+    let verified = backend::open(config.backend, &options).and_then(|mut backend| {
         backend.verify()?;
         backend.list()
     });
@@ -87,7 +89,12 @@ pub(super) fn proof(config: &Config, findings: &mut Vec<Finding>) {
         ));
         return;
     }
-    findings.push(match backend::prove(config.backend, &config.backend_options()) {
+    // In the scratch namespace there is loopback only, and nothing of it is to stay.
+    let options = backend::Options {
+        xdp_pin: XdpPin::Off,
+        ..config.backend_options(vec!["lo".to_owned()])
+    };
+    findings.push(match backend::prove(config.backend, &options) {
         Ok(addresses) => {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             Finding::ok(format!(

@@ -86,9 +86,9 @@ pub fn check(config: &Config, format: Format, out: &mut dyn Write) -> anyhow::Re
     let network = Network::read()?;
     let mut findings = Vec::new();
     surroundings::privileges(config, &mut findings);
-    kernel::facilities(config, &mut findings);
+    kernel::facilities(config, &network, &mut findings);
     surroundings::interfaces(config, &network, &mut findings);
-    kernel::sets_and_rules(config, &mut findings);
+    kernel::sets_and_rules(config, &network, &mut findings);
     kernel::order_of_chains(config, &mut findings);
     kernel::proof(config, &mut findings);
     surroundings::clock(&mut findings);

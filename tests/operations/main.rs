@@ -1,0 +1,7 @@
+//! The running daemon as its operator meets it: logs, files, signals, HTTP.
+
+#[path = "../namespace/mod.rs"]
+mod namespace;
+
+mod detection_log;
+mod lab;
