@@ -56,6 +56,7 @@ pub mod daemon;
 pub mod event;
 pub mod flow;
 pub mod judge;
+pub mod logging;
 pub mod metrics;
 pub mod network;
 pub mod packet;

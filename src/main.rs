@@ -7,7 +7,7 @@ use clap::Parser;
 
 use btblocker::cli::{Cli, Command};
 use btblocker::config::{self, Loaded};
-use btblocker::{commands, daemon};
+use btblocker::{commands, daemon, logging};
 
 /// Exit status for wrong usage and configuration.
 const USAGE: u8 = 2;
@@ -21,10 +21,7 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    env_logger::Builder::new()
-        .filter_level(loaded.config.log_level.into())
-        .format_target(false)
-        .init();
+    logging::start(loaded.config.log_level.into(), loaded.config.log_format);
     match run(cli.command.unwrap_or(Command::Run), &loaded) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has had enough.

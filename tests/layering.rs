@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["event"],
     &["backend", "pipeline", "sink"],
     &["state", "control"],
-    &["config"],
+    &["config", "logging"],
     &["cli"],
     &["commands", "daemon"],
 ];

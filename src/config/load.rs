@@ -372,6 +372,20 @@ mod tests {
                 &["disable", "dhtt", "no such technique", "udp-tracker"],
             ),
             ("interface = ", &["TOML"]),
+            (
+                "detection_log_max_size = 9",
+                &["detection_log_max_size", "4096 to"],
+            ),
+            ("detection_log_keep = 2000", &["detection_log_keep", "0 to 1000"]),
+            (
+                "detection_log_format = \"xml\"",
+                &["detection_log_format", "xml", "text or json"],
+            ),
+            ("log_format = \"xml\"", &["log_format", "xml", "text or json"]),
+            (
+                "metrics_listen = \"9475\"",
+                &["metrics_listen", "9475", ".toml:1"],
+            ),
         ] {
             let error = with_file(text, Overrides::default()).unwrap_err().to_string();
             for part in needed {

@@ -6,6 +6,7 @@
 mod load;
 mod values;
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -177,8 +178,14 @@ pub struct Config {
     pub detection_log_max_size: u64,
     /// Rotated detection logs that are kept.
     pub detection_log_keep: u32,
+    /// Addresses with ports where metrics and health are served over HTTP.
+    #[serde(with = "values::list")]
+    pub metrics_listen: Vec<SocketAddr>,
     /// Least severity of log lines: error, warn, info, debug or trace.
     pub log_level: LogLevel,
+    /// How log lines are written.
+    #[serde(with = "values::text")]
+    pub log_format: LineFormat,
 }
 
 impl Default for Config {
@@ -224,7 +231,9 @@ impl Default for Config {
             detection_log_payload: false,
             detection_log_max_size: 64 * 1024 * 1024,
             detection_log_keep: 5,
+            metrics_listen: Vec::new(),
             log_level: LogLevel::Info,
+            log_format: LineFormat::Text,
         }
     }
 }
@@ -574,8 +583,18 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_log_keep: Option<u32>,
 
+    /// Addresses with ports, separated by commas, where metrics and health are served over HTTP
+    #[arg(long, value_name = "ADDRESSES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
+
     /// Least severity of log lines: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
+
+    /// How log lines are written: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<String>,
 }

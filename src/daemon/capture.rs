@@ -52,9 +52,9 @@ impl FrameSink for Sink {
         };
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         match status {
-            CaptureStatus::Running => info!("{}: capturing on {0}", self.interface),
+            CaptureStatus::Running => info!(interface = self.interface; "capturing on {}", self.interface),
             CaptureStatus::Waiting { reason } => {
-                warn!("{}: not capturing: {reason}; waiting for it", self.interface);
+                warn!(interface = self.interface; "not capturing: {reason}; waiting for it");
             }
         }
     }
@@ -107,6 +107,11 @@ impl Captures {
         Ok(captures)
     }
 
+    /// The kernel's counters by interface.
+    pub(super) fn counters(&self) -> Vec<(String, Arc<KernelCounters>)> {
+        self.counters.clone()
+    }
+
     /// Whether every thread still runs.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         for (interface, thread) in &self.threads {
@@ -139,8 +144,8 @@ impl Captures {
         }
         for (interface, counters) in self.counters {
             let stats = counters.stats();
-            info!(
-                "{interface}: {} frames received, {} dropped by the kernel, {} by the interface",
+            info!(interface;
+                "{} frames received, {} dropped by the kernel, {} by the interface",
                 stats.received, stats.dropped, stats.if_dropped
             );
         }

@@ -12,21 +12,22 @@ mod connections;
 #[cfg(test)]
 mod flood_tests;
 mod memory;
+mod serve;
 mod tell;
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use btblocker_detectors::Timestamp;
 use crossbeam_channel::{Receiver, select};
-use log::{debug, error, info, warn};
+use log::{error, info, warn};
 
 use crate::backend::{self, BackendKind};
-use crate::ban::{Element, Manager, Outcome};
+use crate::ban::{BackendError, Element, Manager, Outcome};
 use crate::capture::Stop;
 use crate::config::Config;
 use crate::control::{Asked, ControlError, Server};
-use crate::event::{self, InfoHashes, SampleSender};
+use crate::event::{self, SampleSender};
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
@@ -37,6 +38,7 @@ use addresses::Answerable;
 use capture::Captures;
 use connections::Connections;
 use memory::{Memory, wall_clock};
+use serve::Served;
 use tell::Tell;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
@@ -45,8 +47,6 @@ const REPORTS: usize = 16_384;
 const RECONCILE: Duration = Duration::from_secs(5);
 /// Longest time between two looks at the clock, at signals and at the network.
 const TICK: Duration = Duration::from_millis(500);
-/// A warning that many hosts could cause is given this often at most.
-const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Watches the interfaces until SIGINT or SIGTERM.
 ///
@@ -84,13 +84,19 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         board: Board::default(),
         start,
         verdicts: Vec::new(),
-        info_hashes: InfoHashes::new(config.info_hash),
         refused: false,
         tell,
         storm: false,
-        full_said_at: None,
     };
-    let outcome = daemon.watch(&stop, samples);
+    let served = Arc::new(Served {
+        board: daemon.board.clone(),
+        counts: Arc::clone(daemon.tell.counts()),
+        backend: daemon.manager.backend().name(),
+        start: daemon.start,
+        interfaces: OnceLock::new(),
+    });
+    serve::start(config, &served)?;
+    let outcome = daemon.watch(&stop, samples, &served);
     daemon.tell.finish();
     outcome
 }
@@ -112,18 +118,15 @@ struct Daemon<'a> {
     board: Board,
     start: Instant,
     verdicts: Vec<Verdict>,
-    info_hashes: InfoHashes,
     /// Whether the kernel refused the last changes, so that a lasting trouble is logged once.
     refused: bool,
     tell: Tell,
     /// Whether the storm brake holds, so that it is said once.
     storm: bool,
-    /// When it was last said that no more hosts can be banned.
-    full_said_at: Option<Duration>,
 }
 
 impl Daemon<'_> {
-    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>) -> anyhow::Result<()> {
+    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>, served: &Served) -> anyhow::Result<()> {
         let (reports, heard) = crossbeam_channel::bounded(REPORTS);
         let config = self.config;
         let settings = Settings {
@@ -142,12 +145,14 @@ impl Daemon<'_> {
             board,
         )?;
         let captures = Captures::start(config, &self.interfaces, &workers, stop)?;
+        // Set once: nobody else sets it.
+        let _ = served.interfaces.set(captures.counters());
         info!(
             "ready: {} bans are held by {}",
             self.interfaces.join(", "),
             self.manager.backend().name()
         );
-        let outcome = self.hear(&heard, workers.exits(), &captures, stop);
+        let outcome = self.hear(&heard, &workers, &captures, stop);
         stop.stop();
         let captured = captures.finish();
         let finished = workers.finish();
@@ -163,7 +168,7 @@ impl Daemon<'_> {
     fn hear(
         &mut self,
         heard: &Receiver<Report>,
-        exits: &Receiver<WorkerExit>,
+        workers: &Workers,
         captures: &Captures,
         stop: &Stop,
     ) -> anyhow::Result<()> {
@@ -198,10 +203,11 @@ impl Daemon<'_> {
                 continue;
             }
             tick_at = now + TICK;
+            self.show(heard.len(), workers.waiting());
             if stop.is_stopped() {
                 return Ok(());
             }
-            if let Ok(WorkerExit { worker, panic }) = exits.try_recv() {
+            if let Ok(WorkerExit { worker, panic }) = workers.exits().try_recv() {
                 anyhow::bail!(
                     "worker {worker} ended: {}",
                     panic.unwrap_or_else(|| "without a reason".to_owned())
@@ -212,7 +218,7 @@ impl Daemon<'_> {
                 self.follow_network();
             }
             for element in self.manager.expire(self.start.elapsed()) {
-                info!("unbanned {element}: the time is over");
+                self.tell.expired(element);
             }
             self.watch_storm();
             self.memory.keep(&mut self.manager, self.start.elapsed());
@@ -231,59 +237,31 @@ impl Daemon<'_> {
             match verdict {
                 Verdict::Flow(flow) => {
                     self.tell.flow(&flow);
-                    let origin = self
-                        .interfaces
-                        .get(usize::from(flow.interface))
-                        .map_or("?", String::as_str);
-                    debug!("{}", event::flow(("interface", origin), &flow, &self.info_hashes));
                     for end in [flow.flow.originator, flow.flow.responder] {
                         self.manager.count_flow(end.ip());
                     }
                 }
                 Verdict::Ban(ban) => {
-                    let because = &ban.because;
-                    let origin = self
-                        .interfaces
-                        .get(usize::from(because.interface))
-                        .map_or("?", String::as_str);
-                    let client = event::client_name(&because.evidence.client);
-                    let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
-                    let outcome = self
-                        .manager
-                        .ban(ban.address, now, because.at, || event::reason(&ban));
-                    match outcome {
-                        Outcome::Banned => {
-                            self.connections.banned(self.manager.element_for(ban.address));
-                            let delay = age(because.at);
-                            info!(
-                                "{origin}: banned {}: {}{client}, {delay} after the packet",
-                                self.manager.element_for(ban.address),
-                                ban.reason()
-                            );
-                        }
-                        Outcome::Renewed => debug!("{origin}: renewed {}: {}", ban.address, ban.reason()),
-                        Outcome::Cached => {}
-                        Outcome::Exempt(why) => {
-                            debug!("{origin}: {} is exempt ({})", ban.address, why.name())
-                        }
-                        Outcome::Full => {
-                            let quiet_until = self.full_said_at.map(|said| said + WARN_EVERY);
-                            if quiet_until.is_none_or(|until| now >= until) {
-                                self.full_said_at = Some(now);
-                                warn!(
-                                    "{origin}: {} not banned: {} hosts are banned already (max_bans); {} \
-                                     requests refused so far",
-                                    ban.address,
-                                    self.config.max_bans,
-                                    self.manager.tally().full
-                                );
-                            }
-                        }
-                        Outcome::Storm => debug!("{origin}: {} only reported: {}", ban.address, ban.reason()),
+                    let reason = || event::reason(&ban);
+                    let outcome = self.manager.ban(ban.address, now, ban.because.at, reason);
+                    let element = self.manager.element_for(ban.address);
+                    if outcome == Outcome::Banned {
+                        self.connections.banned(element);
                     }
+                    self.tell.ban(&ban, element, &outcome, now);
                 }
             }
         }
+    }
+
+    /// Shows what is counted nowhere else.
+    fn show(&mut self, reports_waiting: usize, batches_waiting: usize) {
+        let counts = self.tell.turn();
+        let now = self.start.elapsed();
+        counts.active.set(self.manager.active().len() as u64);
+        counts.reports_waiting.set(reports_waiting as u64);
+        counts.batches_waiting.set(batches_waiting as u64);
+        counts.heartbeat.set(now.as_secs());
     }
 
     /// Writes to the kernel. What it refuses stays waiting and is tried again by the reconciliation.
@@ -293,15 +271,20 @@ impl Daemon<'_> {
                 self.refused = false;
                 self.connections.cut();
             }
-            Err(error) if !self.refused => {
-                self.refused = true;
-                error!(
-                    "{:#}; trying again every {} s",
-                    anyhow::Error::from(error),
-                    RECONCILE.as_secs()
-                );
-            }
-            Err(_) => {}
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// The kernel refused changes: a lasting trouble is one line.
+    fn refuse(&mut self, error: BackendError) {
+        self.tell.counts().kernel_errors.count();
+        if !self.refused {
+            self.refused = true;
+            error!(
+                "{:#}; trying again every {} s",
+                anyhow::Error::from(error),
+                RECONCILE.as_secs()
+            );
         }
     }
 
@@ -310,18 +293,11 @@ impl Daemon<'_> {
             Ok(missing) => {
                 self.refused = false;
                 if missing > 0 {
+                    self.tell.counts().restored.add(missing as u64);
                     warn!("{missing} bans were missing in the kernel and are back");
                 }
             }
-            Err(error) if !self.refused => {
-                self.refused = true;
-                error!(
-                    "{:#}; trying again every {} s",
-                    anyhow::Error::from(error),
-                    RECONCILE.as_secs()
-                );
-            }
-            Err(_) => {}
+            Err(error) => self.refuse(error),
         }
     }
 
@@ -345,7 +321,7 @@ impl Daemon<'_> {
     fn exempt(&mut self, network: &Network) {
         self.answerable = Answerable::new(self.config, network, &self.allowed);
         for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
-            info!("unbanned {lifted}: it is never banned any more");
+            self.tell.lifted(lifted, "it is never banned any more");
         }
         self.flush();
     }
@@ -386,11 +362,6 @@ impl Daemon<'_> {
         self.memory
             .end(&self.manager, self.start.elapsed(), self.config.cleanup_on_stop);
     }
-}
-
-/// Time since a packet was captured, for the log.
-fn age(at: Timestamp) -> String {
-    format!("{:.1} ms", wall_clock().since(at) as f64 / 1_000.0)
 }
 
 /// The ban manager on its kernel set, with sets and rules in place.

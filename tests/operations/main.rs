@@ -5,3 +5,5 @@ mod namespace;
 
 mod detection_log;
 mod lab;
+mod log_lines;
+mod metrics;
