@@ -28,7 +28,7 @@ impl Daemon<'_> {
             Request::Unban { address } => {
                 let address = self.manager.covering(address).unwrap_or(address);
                 let was_banned = self.manager.unban(address);
-                info!("{address} unbanned by command");
+                info!("unbanned {address}: by command");
                 let said = if was_banned { "unbanned" } else { "was not banned" };
                 self.tell_kernel(format!("{address} {said}"))
             }
@@ -60,7 +60,7 @@ impl Daemon<'_> {
                 self.config.max_bans
             )),
             Outcome::Banned | Outcome::Renewed | Outcome::Cached => {
-                info!("{address} banned by command");
+                info!("banned {address}: by command");
                 self.connections.banned(address);
                 self.tell_kernel(format!("{address} banned for {} s", timeout.secs()))
             }
@@ -80,7 +80,7 @@ impl Daemon<'_> {
         if !self.allowed.contains(&address) {
             self.allowed.push(address);
         }
-        info!("{address} allowed by command");
+        info!("allowed {address}: by command");
         let before = self.manager.active().len();
         self.exempt(&network);
         let lifted = before - self.manager.active().len();
