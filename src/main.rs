@@ -47,8 +47,10 @@ fn run(command: Command, loaded: &Loaded) -> anyhow::Result<()> {
         Command::Teardown => commands::teardown(config, &mut out)?,
         Command::Bans { format } => commands::bans(config, format, &mut out)?,
         Command::Unban { addresses, all } => commands::unban(config, &addresses, all, &mut out)?,
-        Command::Ban { addresses } => commands::ban(config, &addresses, &mut out)?,
-        Command::Check => commands::check(config, &mut out)?,
+        Command::Ban { addresses, time } => commands::ban(config, &addresses, time, &mut out)?,
+        Command::Allow { addresses } => commands::allow(config, &addresses, &mut out)?,
+        Command::Status { format } => commands::status(config, format, &mut out)?,
+        Command::Check { format } => commands::check(config, format, &mut out)?,
         Command::Config => commands::config(loaded, &mut out)?,
     }
     out.flush()?;

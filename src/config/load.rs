@@ -172,6 +172,35 @@ impl Sources {
             longest,
         )?;
         time(
+            "ban_escalation",
+            config.ban_escalation,
+            Duration::ZERO,
+            Duration::from_secs(365 * 86_400),
+        )?;
+        range(
+            "ipv6_prefix",
+            config.ipv6_prefix.to_string(),
+            "128 or 64".to_owned(),
+            matches!(config.ipv6_prefix, 64 | 128),
+        )?;
+        number(
+            "max_bans_per_minute",
+            config.max_bans_per_minute.into(),
+            0,
+            65_536,
+        )?;
+        for (key, path) in [
+            ("state_dir", &config.state_dir),
+            ("control_socket", &config.control_socket),
+        ] {
+            range(
+                key,
+                path.display().to_string(),
+                "an absolute path, or nothing,".to_owned(),
+                path.as_os_str().is_empty() || path.is_absolute(),
+            )?;
+        }
+        time(
             "capture_delay",
             config.capture_delay,
             Duration::from_millis(1),
@@ -337,6 +366,15 @@ mod tests {
             ("exempt_ports = [22, 99999]", &["exempt_ports", "99999"]),
             ("set_name = \"a b\"", &["set_name", "a b", "letters"]),
             ("snaplen = 3", &["snaplen", "256 to 65535"]),
+            ("ipv6_prefix = 56", &["ipv6_prefix", "56", "128 or 64"]),
+            ("ban_escalation = \"2y\"", &["ban_escalation", "2y", "30m"]),
+            (
+                "ban_escalation = \"400d\"",
+                &["ban_escalation", "400d", "0 to 365d"],
+            ),
+            ("max_bans_per_minute = -1", &["max_bans_per_minute", "-1"]),
+            ("state_dir = \"state\"", &["state_dir", "absolute"]),
+            ("control_socket = 5", &["control_socket"]),
             (
                 "sensitivity = \"high\"",
                 &["sensitivity", "high", "strict", "aggressive"],

@@ -1,13 +1,14 @@
 //! One thread per interface, each with its dispatcher.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 use log::{info, warn};
 
 use crate::capture::{
-    CaptureError, CaptureStatus, FrameBatch, FrameSink, KernelCounters, LiveCapture, LiveOptions, Stop,
+    CaptureError, CaptureStatus, FrameBatch, FrameSink, KernelCounters, KernelStats, LiveCapture,
+    LiveOptions, Stop,
 };
 use crate::config::Config;
 use crate::pipeline::{Dispatcher, Workers};
@@ -16,6 +17,18 @@ use crate::pipeline::{Dispatcher, Workers};
 pub(super) struct Captures {
     threads: Vec<(String, JoinHandle<Result<(), CaptureError>>)>,
     counters: Vec<(String, Arc<KernelCounters>)>,
+    states: Vec<State>,
+}
+
+/// What an interface's capture last said of itself.
+type State = Arc<Mutex<String>>;
+
+/// One interface as it is.
+pub(super) struct InterfaceState {
+    pub(super) name: String,
+    /// `running`, or why it is not.
+    pub(super) state: String,
+    pub(super) stats: KernelStats,
 }
 
 /// Takes an interface's frames and news.
@@ -24,6 +37,7 @@ struct Sink {
     dispatcher: Dispatcher,
     /// Dropped when the state of the interface is known.
     begun: Option<Sender<()>>,
+    state: State,
 }
 
 impl FrameSink for Sink {
@@ -32,6 +46,11 @@ impl FrameSink for Sink {
     }
     fn status(&mut self, status: &CaptureStatus) {
         self.begun = None;
+        let state = match status {
+            CaptureStatus::Running => "running".to_owned(),
+            CaptureStatus::Waiting { reason } => format!("waiting: {reason}"),
+        };
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         match status {
             CaptureStatus::Running => info!(interface = self.interface; "capturing on {}", self.interface),
             CaptureStatus::Waiting { reason } => {
@@ -63,14 +82,18 @@ impl Captures {
         let mut captures = Self {
             threads: Vec::new(),
             counters: Vec::new(),
+            states: Vec::new(),
         };
         for mut capture in opened {
             let interface = capture.name().to_owned();
             captures.counters.push((interface.clone(), capture.counters()));
+            let state = State::default();
+            captures.states.push(Arc::clone(&state));
             let mut sink = Sink {
                 interface: interface.clone(),
                 dispatcher: workers.dispatcher(),
                 begun: Some(begun.clone()),
+                state,
             };
             let stop = stop.clone();
             let thread = std::thread::Builder::new()
@@ -95,6 +118,18 @@ impl Captures {
             anyhow::ensure!(!thread.is_finished(), "{interface}: the capture thread has ended");
         }
         Ok(())
+    }
+
+    /// Every interface as it is.
+    pub(super) fn states(&self) -> impl Iterator<Item = InterfaceState> {
+        self.counters
+            .iter()
+            .zip(&self.states)
+            .map(|((name, counters), state)| InterfaceState {
+                name: name.clone(),
+                state: state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                stats: counters.stats(),
+            })
     }
 
     /// Waits for the threads, after the stop signal.

@@ -3,10 +3,15 @@
 //! The calling thread is the judge's: it hears reports, bans, and is the only one that writes to the kernel.
 //! Order at the start: configuration, network, kernel set, captures, workers, capture threads; what is missing
 //! stops the start before a packet is read. Order at the end: captures stop, queues drain, bans stay (or are
-//! lifted when so configured).
+//! lifted when so configured). What is remembered of them and the control socket are there before the captures.
 
 mod addresses;
+mod answer;
 mod capture;
+mod connections;
+#[cfg(test)]
+mod flood_tests;
+mod memory;
 mod serve;
 mod tell;
 
@@ -14,14 +19,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, select};
 use log::{error, info, warn};
 
 use crate::backend::{self, BackendKind};
-use crate::ban::{BackendError, Manager};
+use crate::ban::{BackendError, Element, Manager, Outcome};
 use crate::capture::Stop;
 use crate::config::Config;
-use crate::event::SampleSender;
+use crate::control::{Asked, ControlError, Server};
+use crate::event::{self, SampleSender};
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
@@ -30,6 +36,8 @@ use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 
 use addresses::Answerable;
 use capture::Captures;
+use connections::Connections;
+use memory::{Memory, wall_clock};
 use serve::Served;
 use tell::Tell;
 
@@ -54,21 +62,31 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         !interfaces.is_empty(),
         "interface auto: there is no default route; name the interface with --interface"
     );
-    let answerable = Answerable::new(config, &network);
+    let answerable = Answerable::new(config, &network, &[]);
     let (tell, samples) = Tell::start(config, &interfaces)?;
+    let control = control(config)?;
+    let start = Instant::now();
+    let mut manager = manager(config, &interfaces, &answerable)?;
+    let memory = Memory::recall(config, &mut manager, start.elapsed())?;
+    manager.flush(start.elapsed())?;
     let mut daemon = Daemon {
         config,
-        manager: manager(config, &interfaces, &answerable)?,
+        manager,
         answerable,
+        allowed: Vec::new(),
+        memory,
+        control,
+        connections: Connections::start(config)?,
         judge: Judge::new(config.policy()),
         ingress: Published::new(Ingress::new(&network, &interfaces)),
         interfaces,
         watcher,
         board: Board::default(),
-        start: Instant::now(),
+        start,
         verdicts: Vec::new(),
         refused: false,
         tell,
+        storm: false,
     };
     let served = Arc::new(Served {
         board: daemon.board.clone(),
@@ -88,6 +106,11 @@ struct Daemon<'a> {
     config: &'a Config,
     manager: Manager,
     answerable: Answerable,
+    /// Whom a command exempted until the end of this run.
+    allowed: Vec<Element>,
+    memory: Memory,
+    control: Option<Server>,
+    connections: Connections,
     judge: Judge,
     ingress: Published<Ingress>,
     interfaces: Vec<String>,
@@ -98,6 +121,8 @@ struct Daemon<'a> {
     /// Whether the kernel refused the last changes, so that a lasting trouble is logged once.
     refused: bool,
     tell: Tell,
+    /// Whether the storm brake holds, so that it is said once.
+    storm: bool,
 }
 
 impl Daemon<'_> {
@@ -135,7 +160,7 @@ impl Daemon<'_> {
             self.judge(&report);
         }
         self.flush();
-        self.say_goodbye();
+        self.end();
         outcome.and(captured).and(finished.map_err(Into::into))
     }
 
@@ -149,9 +174,15 @@ impl Daemon<'_> {
     ) -> anyhow::Result<()> {
         let mut reconcile_at = Instant::now() + RECONCILE;
         let mut tick_at = Instant::now() + TICK;
+        let nobody = crossbeam_channel::never();
+        let asked = self
+            .control
+            .as_ref()
+            .map_or(nobody, |server| server.asked().clone());
         loop {
-            match heard.recv_deadline(tick_at) {
-                Ok(report) => {
+            select! {
+                recv(heard) -> report => {
+                    let Ok(report) = report else { return Ok(()) };
                     self.judge(&report);
                     // What else is there already is written to the kernel in the same batch.
                     for report in heard.try_iter().take(1_024) {
@@ -159,8 +190,13 @@ impl Daemon<'_> {
                     }
                     self.flush();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                recv(asked) -> asked => {
+                    if let Ok(Asked { request, reply }) = asked {
+                        // A client that has left does not take its answer.
+                        let _ = reply.try_send(self.answer(request, captures));
+                    }
+                }
+                default(tick_at.saturating_duration_since(Instant::now())) => {}
             }
             let now = Instant::now();
             if now < tick_at {
@@ -184,6 +220,8 @@ impl Daemon<'_> {
             for element in self.manager.expire(self.start.elapsed()) {
                 self.tell.expired(element);
             }
+            self.watch_storm();
+            self.memory.keep(&mut self.manager, self.start.elapsed());
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE;
                 self.reconcile();
@@ -197,10 +235,21 @@ impl Daemon<'_> {
         let now = self.start.elapsed();
         for verdict in self.verdicts.drain(..) {
             match verdict {
-                Verdict::Flow(flow) => self.tell.flow(&flow),
+                Verdict::Flow(flow) => {
+                    self.tell.flow(&flow);
+                    for end in [flow.flow.originator, flow.flow.responder] {
+                        self.manager.count_flow(end.ip());
+                    }
+                }
                 Verdict::Ban(ban) => {
-                    let outcome = self.manager.ban(ban.address, now);
-                    self.tell.ban(&ban, &outcome);
+                    let outcome = self
+                        .manager
+                        .ban(ban.address, now, ban.because.at, || event::reason(&ban));
+                    let element = self.manager.element_for(ban.address);
+                    if outcome == Outcome::Banned {
+                        self.connections.banned(element);
+                    }
+                    self.tell.ban(&ban, element, &outcome);
                 }
             }
         }
@@ -210,7 +259,15 @@ impl Daemon<'_> {
     fn show(&mut self, reports_waiting: usize, batches_waiting: usize) {
         let counts = self.tell.turn();
         let now = self.start.elapsed();
-        counts.active.set(self.manager.active(now).count() as u64);
+        let tally = self.manager.tally();
+        counts.active.set(self.manager.active().len() as u64);
+        counts.renewed.set(tally.renewed);
+        counts.exempt.set(tally.exempt);
+        counts.full.set(tally.full + tally.kernel_full);
+        counts.storm.set(tally.storm);
+        counts.lifted.set(tally.unbanned);
+        counts.expired.set(tally.expired);
+        counts.restored.set(tally.restored);
         counts.reports_waiting.set(reports_waiting as u64);
         counts.batches_waiting.set(batches_waiting as u64);
         counts.heartbeat.set(now.as_secs());
@@ -218,8 +275,11 @@ impl Daemon<'_> {
 
     /// Writes to the kernel. What it refuses stays waiting and is tried again by the reconciliation.
     fn flush(&mut self) {
-        match self.manager.flush() {
-            Ok(()) => self.refused = false,
+        match self.manager.flush(self.start.elapsed()) {
+            Ok(()) => {
+                self.refused = false;
+                self.connections.cut();
+            }
             Err(error) => self.refuse(error),
         }
     }
@@ -242,7 +302,6 @@ impl Daemon<'_> {
             Ok(missing) => {
                 self.refused = false;
                 if missing > 0 {
-                    self.tell.counts().restored.add(missing as u64);
                     warn!("{missing} bans were missing in the kernel and are back");
                 }
             }
@@ -262,15 +321,38 @@ impl Daemon<'_> {
                 return;
             }
         };
-        self.answerable = Answerable::new(self.config, &network);
+        self.exempt(&network);
+        self.ingress.publish(Ingress::new(&network, &self.interfaces));
+    }
+
+    /// Takes over who is never banned, and lifts bans accordingly.
+    fn exempt(&mut self, network: &Network) {
+        self.answerable = Answerable::new(self.config, network, &self.allowed);
         for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
             self.tell.lifted(lifted, "it is never banned any more");
         }
         self.flush();
-        self.ingress.publish(Ingress::new(&network, &self.interfaces));
     }
 
-    fn say_goodbye(&mut self) {
+    /// Says when the storm brake begins and ceases to hold.
+    fn watch_storm(&mut self) {
+        let storm = self.manager.is_storm(self.start.elapsed());
+        if storm && !self.storm {
+            error!(
+                "more than {} hosts were to be banned within a minute (max_bans_per_minute): further hosts are only \
+                 reported until fewer are",
+                self.config.max_bans_per_minute
+            );
+        } else if self.storm && !storm {
+            warn!(
+                "hosts are banned again; {} requests were only reported",
+                self.manager.tally().storm
+            );
+        }
+        self.storm = storm;
+    }
+
+    fn end(&mut self) {
         let total = self.board.total();
         info!(
             "stopped: {} frames, {} flows, {} reports dropped, {} frames dropped in own queues",
@@ -280,11 +362,13 @@ impl Daemon<'_> {
             total.queue_dropped_frames + total.batch_missing_frames
         );
         if self.config.cleanup_on_stop {
-            match self.manager.clear() {
+            match self.manager.clear(self.start.elapsed()) {
                 Ok(lifted) => info!("{lifted} bans lifted (cleanup_on_stop)"),
                 Err(error) => error!("bans cannot be lifted: {:#}", anyhow::Error::from(error)),
             }
         }
+        self.memory
+            .end(&self.manager, self.start.elapsed(), self.config.cleanup_on_stop);
     }
 }
 
@@ -301,13 +385,31 @@ fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> a
     }
     backend.verify()?;
     let mut manager = Manager::new(backend, answerable.exemptions().clone(), config.ban_policy());
-    let adopted = manager.adopt(Duration::ZERO)?;
+    let adopted = manager.adopt(Duration::ZERO, wall_clock())?;
     if adopted > 0 {
         info!("{adopted} bans of an earlier run are in force");
     }
     manager.exempt(answerable.exemptions().clone());
-    manager.flush()?;
     Ok(manager)
+}
+
+/// The control socket, if it is wanted and can be made. That another daemon is alive is an error; that there is no
+/// place for the socket costs commands only.
+fn control(config: &Config) -> anyhow::Result<Option<Server>> {
+    if config.control_socket.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    match Server::listen(&config.control_socket) {
+        Ok(server) => Ok(Some(server)),
+        Err(error @ ControlError::Alive(_)) => Err(error.into()),
+        Err(error) => {
+            warn!(
+                "commands cannot reach this daemon: {:#}; choose another control_socket, or none",
+                anyhow::Error::from(error)
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// Has SIGINT and SIGTERM give the stop signal.

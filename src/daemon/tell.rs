@@ -1,11 +1,11 @@
 //! Who is told what: every verdict and every end of a ban passes here on its way to the sinks.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use btblocker_detectors::Timestamp;
 use log::{debug, info, warn};
 
+use super::memory::wall_clock;
 use crate::ban::{Element, Outcome};
 use crate::config::Config;
 use crate::event::{self, InfoHashes, SampleSender, Samples, samples};
@@ -74,22 +74,15 @@ impl Tell {
         }
     }
 
-    /// What became of a host that is to be banned.
-    pub(super) fn ban(&mut self, ban: &BanVerdict, outcome: &Outcome) {
+    /// What became of a host that is to be banned, as `element` or a part of it.
+    pub(super) fn ban(&mut self, ban: &BanVerdict, element: Element, outcome: &Outcome) {
         let because = &ban.because;
         let interface = self.interface(because.interface);
-        let (interface, host) = (&*interface, ban.address.to_string());
+        let (interface, host) = (&*interface, element.to_string());
         let host = host.as_str();
-        let counts = &self.counts;
-        match outcome {
-            Outcome::Banned => DaemonCounters::by(&counts.bans, because.evidence.technique),
-            Outcome::Renewed => counts.renewed.count(),
-            Outcome::Cached => {}
-            Outcome::Exempt(_) => counts.exempt.count(),
-            Outcome::Full => counts.full.count(),
-        }
         match outcome {
             Outcome::Banned => {
+                DaemonCounters::by(&self.counts.bans, because.evidence.technique);
                 let technique = because.evidence.technique.name();
                 let client = event::client_name(&because.evidence.client);
                 let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
@@ -99,21 +92,21 @@ impl Tell {
             Outcome::Renewed => debug!(interface, host; "renewed {host}: {}", ban.reason()),
             Outcome::Cached => {}
             Outcome::Exempt(why) => debug!(interface, host; "{host} is exempt ({})", why.name()),
-            Outcome::Full => warn!(interface, host;
-                "cannot ban {host}: {} hosts are banned already (max_bans)", self.max_bans),
+            // Many hosts may be refused: one line for all, now and then.
+            Outcome::Full => warn!(interface, host, trouble = "max_bans";
+                "{host} not banned: {} hosts are banned already (max_bans)", self.max_bans),
+            Outcome::Storm => debug!(interface, host; "{host} only reported: {}", ban.reason()),
         }
     }
 
     /// The time of a ban is over.
     pub(super) fn expired(&mut self, element: Element) {
-        self.counts.expired.count();
         let host = element.to_string();
         info!(host = host.as_str(); "unbanned {host}: the time is over");
     }
 
     /// A ban was lifted before its time.
     pub(super) fn lifted(&mut self, element: Element, why: &str) {
-        self.counts.lifted.count();
         let host = element.to_string();
         info!(host = host.as_str(); "unbanned {host}: {why}");
     }
@@ -146,9 +139,5 @@ impl Tell {
 
 /// Time since a packet was captured, for the log.
 fn age(at: Timestamp) -> String {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-    format!("{:.1} ms", Timestamp(micros).since(at) as f64 / 1_000.0)
+    format!("{:.1} ms", wall_clock().since(at) as f64 / 1_000.0)
 }
