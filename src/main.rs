@@ -22,6 +22,9 @@ fn main() -> ExitCode {
         }
     };
     logging::start(loaded.config.log_level.into(), loaded.config.log_format);
+    for note in &loaded.notes {
+        log::warn!("{note}");
+    }
     match run(cli.command.unwrap_or(Command::Run), &loaded) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has had enough.

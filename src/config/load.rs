@@ -7,6 +7,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 
+use super::former::{self, Former};
 use super::values::format_duration;
 use super::{Config, Overrides};
 use crate::ban::Timeout;
@@ -53,6 +54,8 @@ pub enum ConfigError {
 pub struct Loaded {
     /// The values.
     pub config: Config,
+    /// Settings of the environment that have no effect, each with the reason.
+    pub notes: Vec<String>,
     sources: Sources,
 }
 
@@ -80,6 +83,7 @@ impl Sources {
     fn describe(&self, metadata: &figment::Metadata, key: &str) -> String {
         match metadata.name.as_ref() {
             "command line" => format!("flag --{}", key.replace('_', "-")),
+            former::SOURCE => format!("variable {}", former::variable(key).unwrap_or(key)),
             name if name.contains("environment") => format!("variable {PREFIX}{}", key.to_uppercase()),
             name if name.contains("TOML") => match self.line_of(key) {
                 Some(line) => format!("file {}:{line}", self.file.display()),
@@ -244,7 +248,11 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
     if file.exists() {
         figment = figment.merge(Toml::file_exact(&file));
     }
-    figment = figment.merge(Env::prefixed(PREFIX)).merge(CommandLine(overrides));
+    let former = Former::read(|name| std::env::var(name).ok());
+    figment = figment
+        .merge(&former)
+        .merge(Env::prefixed(PREFIX))
+        .merge(CommandLine(overrides));
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let sources = Sources { figment, file, text };
     let config: Config = sources
@@ -252,7 +260,11 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
         .extract()
         .map_err(|error| sources.explain(error))?;
     sources.check(&config)?;
-    Ok(Loaded { config, sources })
+    Ok(Loaded {
+        config,
+        notes: former.notes,
+        sources,
+    })
 }
 
 /// The command line as a source of its own, so that errors can name it.

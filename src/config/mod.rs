@@ -3,6 +3,7 @@
 //! [`Config`] has no optional value left except where absence means something. Unknown keys, wrong types
 //! and values out of range are errors that name the value, its source and the limit.
 
+mod former;
 mod load;
 mod values;
 

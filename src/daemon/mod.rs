@@ -259,7 +259,7 @@ impl Daemon<'_> {
                     if outcome == Outcome::Banned {
                         self.connections.banned(element);
                     }
-                    self.tell.ban(&ban, element, &outcome, now);
+                    self.tell.ban(&ban, element, &outcome);
                 }
             }
         }
@@ -269,7 +269,15 @@ impl Daemon<'_> {
     fn show(&mut self, reports_waiting: usize, batches_waiting: usize) {
         let counts = self.tell.turn();
         let now = self.start.elapsed();
+        let tally = self.manager.tally();
         counts.active.set(self.manager.active().len() as u64);
+        counts.renewed.set(tally.renewed);
+        counts.exempt.set(tally.exempt);
+        counts.full.set(tally.full + tally.kernel_full);
+        counts.storm.set(tally.storm);
+        counts.lifted.set(tally.unbanned);
+        counts.expired.set(tally.expired);
+        counts.restored.set(tally.restored);
         counts.reports_waiting.set(reports_waiting as u64);
         counts.batches_waiting.set(batches_waiting as u64);
         counts.heartbeat.set(now.as_secs());
@@ -304,7 +312,6 @@ impl Daemon<'_> {
             Ok(missing) => {
                 self.refused = false;
                 if missing > 0 {
-                    self.tell.counts().restored.add(missing as u64);
                     warn!("{missing} bans were missing in the kernel and are back");
                 }
             }

@@ -1,11 +1,11 @@
 //! Who is told what: every verdict and every end of a ban passes here on its way to the sinks.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use btblocker_detectors::Timestamp;
 use log::{debug, info, warn};
 
+use super::memory::wall_clock;
 use crate::ban::{Element, Outcome};
 use crate::config::Config;
 use crate::event::{self, InfoHashes, SampleSender, Samples, samples};
@@ -13,13 +13,8 @@ use crate::judge::{BanVerdict, FlowVerdict};
 use crate::metrics::DaemonCounters;
 use crate::sink::{Detection, DetectionLog};
 
-use super::memory::wall_clock;
-
 /// Buffers for the beginnings of payloads, 600 bytes each. Half of them wait for verdicts at most.
 const SAMPLES: usize = 2_048;
-
-/// A warning that many hosts could cause is given this often at most.
-const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// The sinks of the judge's thread.
 pub(super) struct Tell {
@@ -27,8 +22,6 @@ pub(super) struct Tell {
     max_bans: usize,
     info_hashes: InfoHashes,
     counts: Arc<DaemonCounters>,
-    /// When it was last said that no more hosts can be banned.
-    full_said_at: Option<Duration>,
     detections: Option<(DetectionLog, Samples)>,
 }
 
@@ -49,7 +42,6 @@ impl Tell {
             max_bans: config.max_bans,
             info_hashes: InfoHashes::new(config.info_hash),
             counts: Arc::default(),
-            full_said_at: None,
             detections,
         };
         Ok((tell, sender))
@@ -82,23 +74,15 @@ impl Tell {
         }
     }
 
-    /// What became of a host that is to be banned.
-    pub(super) fn ban(&mut self, ban: &BanVerdict, element: Element, outcome: &Outcome, now: Duration) {
+    /// What became of a host that is to be banned, as `element` or a part of it.
+    pub(super) fn ban(&mut self, ban: &BanVerdict, element: Element, outcome: &Outcome) {
         let because = &ban.because;
         let interface = self.interface(because.interface);
         let (interface, host) = (&*interface, element.to_string());
         let host = host.as_str();
-        let counts = &self.counts;
-        match outcome {
-            Outcome::Banned => DaemonCounters::by(&counts.bans, because.evidence.technique),
-            Outcome::Renewed => counts.renewed.count(),
-            Outcome::Cached => {}
-            Outcome::Exempt(_) => counts.exempt.count(),
-            Outcome::Full => counts.full.count(),
-            Outcome::Storm => counts.storm.count(),
-        }
         match outcome {
             Outcome::Banned => {
+                DaemonCounters::by(&self.counts.bans, because.evidence.technique);
                 let technique = because.evidence.technique.name();
                 let client = event::client_name(&because.evidence.client);
                 let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
@@ -108,28 +92,21 @@ impl Tell {
             Outcome::Renewed => debug!(interface, host; "renewed {host}: {}", ban.reason()),
             Outcome::Cached => {}
             Outcome::Exempt(why) => debug!(interface, host; "{host} is exempt ({})", why.name()),
-            Outcome::Full => {
-                let quiet_until = self.full_said_at.map(|said| said + WARN_EVERY);
-                if quiet_until.is_none_or(|until| now >= until) {
-                    self.full_said_at = Some(now);
-                    warn!(interface, host;
-                        "cannot ban {host}: {} hosts are banned already (max_bans)", self.max_bans);
-                }
-            }
-            Outcome::Storm => debug!(interface, host; "only reported {host}: {}", ban.reason()),
+            // Many hosts may be refused: one line for all, now and then.
+            Outcome::Full => warn!(interface, host, trouble = "max_bans";
+                "{host} not banned: {} hosts are banned already (max_bans)", self.max_bans),
+            Outcome::Storm => debug!(interface, host; "{host} only reported: {}", ban.reason()),
         }
     }
 
     /// The time of a ban is over.
     pub(super) fn expired(&mut self, element: Element) {
-        self.counts.expired.count();
         let host = element.to_string();
         info!(host = host.as_str(); "unbanned {host}: the time is over");
     }
 
     /// A ban was lifted before its time.
     pub(super) fn lifted(&mut self, element: Element, why: &str) {
-        self.counts.lifted.count();
         let host = element.to_string();
         info!(host = host.as_str(); "unbanned {host}: {why}");
     }

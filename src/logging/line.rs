@@ -46,10 +46,11 @@ impl Line {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The host of a line that may come again and again. Bans and their ends are not among them: each is an event.
+    /// The host, or the trouble with many hosts, of a line that may come again and again. Bans and their ends are not among them: each is an event.
     pub(super) fn repeatable(&self, record: &Record<'_>) -> Option<String> {
         let event = record.level() == Level::Info;
-        self.get("host").filter(|_| !event).map(str::to_owned)
+        let about = self.get("trouble").or_else(|| self.get("host"));
+        about.filter(|_| !event).map(str::to_owned)
     }
 
     /// The text with its interface, on one line.

@@ -1,7 +1,7 @@
 //! Log lines: text for a terminal, for journald or for a file, or JSON Lines for programs.
 //!
 //! Keys of a record: `interface` stands in front of the text; `host` bounds how often an alike line is written
-//! when it is no event (see [`Repeats`]). On a journal every line begins with its priority, `<4>`. Colours are for
+//! when it is no event (see [`Repeats`]), and `trouble` does so for all hosts together. On a journal every line begins with its priority, `<4>`. Colours are for
 //! terminals only, and not where `NO_COLOR` is set.
 
 #![forbid(unsafe_code)]

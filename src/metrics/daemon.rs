@@ -15,10 +15,6 @@ impl Number {
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
-    /// Counts several.
-    pub fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
-    }
     /// Shows a value.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
@@ -40,9 +36,9 @@ pub struct DaemonCounters {
     pub renewed: Number,
     /// Bans that were not made because the host is exempt.
     pub exempt: Number,
-    /// Bans that were not made because `max_bans` hosts were banned.
+    /// Bans that were not made because `max_bans` hosts were banned, or the kernel's set was full.
     pub full: Number,
-    /// Bans that were not made because the storm brake held.
+    /// Bans that were not made because of `max_bans_per_minute`.
     pub storm: Number,
     /// Bans that ended by their time.
     pub expired: Number,

@@ -4,6 +4,7 @@
 mod namespace;
 
 mod detection_log;
+mod environment;
 mod lab;
 mod log_lines;
 mod metrics;
