@@ -32,7 +32,8 @@ trap cleanup EXIT
 step() { printf '== %s (%s s)\n' "$1" "$SECONDS"; }
 fail() {
     printf 'FAILED: %s\n' "$1" >&2
-    inside systemctl status --no-pager --lines=30 btblocker >&2 || true
+    inside systemctl status --no-pager --lines=0 btblocker >&2 || true
+    inside journalctl --no-pager --lines=30 --unit=btblocker >&2 || true
     exit 1
 }
 inside() { timeout 60 nsenter -t "$leader" -a "$@"; }
@@ -88,7 +89,7 @@ RestartSec=300ms
 TimeoutStartSec=3s
 END
 rm -f "$root/etc/machine-id"
-systemd-nspawn -q --register=no --keep-unit --private-network --capability=all --machine="btblocker-$$" --console=pipe \
+systemd-nspawn -q --register=no --keep-unit --private-network --capability=all --system-call-filter=bpf --machine="btblocker-$$" --console=pipe \
     -b -D "$root" systemd.unit=basic.target </dev/null >"$work/console" 2>&1 &
 container=$!
 for _ in $(seq 100); do
@@ -144,11 +145,12 @@ done
 
 step "XDP with its drop-in"
 inside btblocker teardown
-inside mount -t bpf bpf /sys/fs/bpf
+# The container's /sys has no place for it.
+inside sh -c 'mount -o remount,rw /sys; mkdir -p /sys/fs/bpf; mount -t bpf -o mode=700 bpf /sys/fs/bpf'
 cp "$tree/contrib/systemd/xdp.conf" "$dropins/"
 inside systemctl daemon-reload
 configure 'interface = "lan0"' 'backend = "xdp"'
-inside systemctl restart btblocker
+inside systemctl restart btblocker || fail "it does not start"
 must_be StatusText "capturing on lan0; 0 bans"
 inside sh -c 'ls /sys/fs/bpf/btblocker' | grep -q link_ || fail "the XDP link is not pinned"
 inside systemctl stop btblocker
