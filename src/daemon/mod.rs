@@ -45,8 +45,9 @@ use tell::Tell;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
-/// How often the kernel's set is compared with what should be banned.
-const RECONCILE: Duration = Duration::from_secs(5);
+/// How often the kernel's set is compared with what should be banned. With a tick on top, what others took away is
+/// back within five seconds.
+const RECONCILE: Duration = Duration::from_secs(4);
 /// Longest time between two looks at the clock, at signals and at the network.
 const TICK: Duration = Duration::from_millis(500);
 
