@@ -2,7 +2,7 @@
 //!
 //! | rule | what is counted in one direction | by chance |
 //! |---|---|---|
-//! | `rc4-requests` | segments of 17 to 1,199 bytes whose length is a multiple of 17, the size of a request: at least half of 20, in three different multiples | 5e-8 |
+//! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples | 3e-8 |
 //! | `rc4-blocks` | distances between ends of short segments that are multiples of 16,397, the size of a piece message with a block of 16,384: at least 4, and one in 50 ends | 4e-6 |
 //!
 //! A sender that has nothing to add pushes a short segment (or uTP packet): its end is the end of a message.
@@ -19,6 +19,8 @@ use crate::{Confidence, Evidence, Options, Side, Technique};
 
 /// Bytes of a request message.
 const REQUEST_BYTES: u32 = 17;
+/// Bytes of a `have` message: a downloader tells of a finished piece when it asks for the next.
+const HAVE_BYTES: u32 = 9;
 /// Bytes of a piece message with a whole block.
 const PIECE_BYTES: u32 = 16_397;
 /// Ends of short segments that a new one is compared with.
@@ -40,7 +42,9 @@ pub(crate) struct Sizes {
     blocks: u16,
     small: u16,
     requests: u16,
-    /// One bit per multiple of 17, modulo 16.
+    /// Segments of requests and at most two `have` messages, `requests` among them.
+    with_haves: u16,
+    /// One bit per number of requests, modulo 16.
     multiples: u16,
     samples: u8,
     random: u8,
@@ -60,6 +64,7 @@ impl Sizes {
             blocks: 0,
             small: 0,
             requests: 0,
+            with_haves: 0,
             multiples: 0,
             samples: 0,
             random: 0,
@@ -74,8 +79,13 @@ impl Sizes {
         self.position = end;
         if wire_len > REQUEST_BYTES - 1 && wire_len < 1200 && !gap {
             self.small = self.small.saturating_add(1);
-            if wire_len.is_multiple_of(REQUEST_BYTES) {
-                self.requests = self.requests.saturating_add(1);
+            let haves = (0..=2).find(|haves| {
+                let requests = wire_len.saturating_sub(HAVE_BYTES * haves);
+                requests >= REQUEST_BYTES && requests.is_multiple_of(REQUEST_BYTES)
+            });
+            if let Some(haves) = haves {
+                self.with_haves = self.with_haves.saturating_add(1);
+                self.requests = self.requests.saturating_add(u16::from(haves == 0));
                 self.multiples |= 1 << ((wire_len / REQUEST_BYTES) % 16);
             }
         }
@@ -132,7 +142,9 @@ impl Sizes {
 
     /// Whether the requests of a download go this way.
     pub(crate) fn requests(&self) -> bool {
-        self.small >= 20 && self.requests * 2 >= self.small && self.multiples.count_ones() >= 3
+        let pure = self.requests.saturating_mul(2) >= self.small;
+        let mixed = self.with_haves.saturating_mul(4) >= self.small.saturating_mul(3);
+        self.small >= 20 && (pure || mixed) && self.multiples.count_ones() >= 3
     }
 
     /// How sure it is that blocks go this way.
@@ -250,6 +262,13 @@ mod tests {
         for (name, lengths, expected) in [
             ("requests", (1..=20).map(|n| 17 * n).collect(), true),
             ("half of them", mixed, true),
+            (
+                "requests and haves",
+                [43, 69, 60, 17, 26, 86, 43, 69, 43, 43].repeat(2),
+                true,
+            ),
+            ("haves alone", vec![18; 40], false),
+            ("blocks of a cipher", (2..60).map(|n| 16 * n).collect(), false),
             ("too few", (1..=19).map(|n| 17 * n).collect(), false),
             ("one size only", vec![34; 40], false),
             ("other sizes", (20..60).map(|n| 18 * n).collect(), false),

@@ -368,6 +368,17 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_request_is_no_announce() {
+        let whole =
+            std::format!("GET /a?info_hash={HASH}&peer_id=-TR2940-chho92c56pul&port=51413 HTTP/1.1\r\n\r\n");
+        let line = whole.len() - 2;
+        for end in 0..whole.len() {
+            let found = request(&whole.as_bytes()[..end], Side::Originator);
+            assert_eq!(found.is_some(), end >= line, "{end}");
+        }
+    }
+
+    #[test]
     fn user_agents_are_weak_and_upgrades_are_noticed() {
         let (_, agent) = request(
             b"GET /f HTTP/1.1\r\nuser-agent: aria2/1.36.0\r\n\r\n",

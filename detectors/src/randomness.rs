@@ -17,6 +17,8 @@ use crate::{Options, Sensitivity};
 
 /// Bytes of one sample.
 pub const SAMPLE_BYTES: usize = 96;
+/// Longest run of printable bytes.
+const LONGEST_TEXT: usize = 12;
 
 /// Shannon entropy of `bytes` in bits per byte, by exact counts of the 256 values.
 pub fn shannon(bytes: &[u8]) -> f32 {
@@ -73,35 +75,21 @@ pub fn looks_random(bytes: &[u8], options: &Options) -> bool {
         Sensitivity::Balanced => 4.0,
         Sensitivity::Aggressive => 4.6,
     };
-    let mut counts = [0u16; 256];
-    let mut nibbles = [0u16; 16];
-    let (mut ones, mut distinct, mut highest, mut run, mut longest) = (0u32, 0u16, 0u16, 0u16, 0u16);
-    for &byte in sample {
-        ones += byte.count_ones();
-        run = if (0x20..0x7F).contains(&byte) { run + 1 } else { 0 };
-        longest = longest.max(run);
-        if let Some(count) = counts.get_mut(usize::from(byte)) {
-            *count += 1;
-            distinct += u16::from(*count == 1);
-            highest = highest.max(*count);
-        }
-        for nibble in [byte >> 4, byte & 15] {
-            if let Some(count) = nibbles.get_mut(usize::from(nibble)) {
-                *count += 1;
-            }
-        }
-    }
+    let ones: u32 = sample.iter().map(|byte| byte.count_ones()).sum();
     let n = f32::from(len);
     let deviation = f32::from(u16::try_from(ones).unwrap_or(u16::MAX)) - 4.0 * n;
     if deviation * deviation > z * z * 2.0 * n {
         return false;
     }
+    let counts = Counts::of(sample);
     // 65 of 96; a shorter sample repeats less.
-    if u32::from(distinct) * 96 < u32::from(len) * 65 || highest > 5 || longest > 12 {
+    let [distinct, .., too_often] = counts.at_least;
+    if u32::from(distinct) * 96 < u32::from(len) * 65 || too_often > 0 || has_printable_run(sample) {
         return false;
     }
     let expected = n / 8.0;
-    let chi_square: f32 = nibbles
+    let chi_square: f32 = counts
+        .nibbles
         .iter()
         .map(|&count| (f32::from(count) - expected) * (f32::from(count) - expected) / expected)
         .sum();
@@ -110,12 +98,88 @@ pub fn looks_random(bytes: &[u8], options: &Options) -> bool {
     }
     // The threshold is stated for 96 bytes: log2 n bounds the entropy of a shorter sample.
     let threshold = options.entropy_threshold - (log2(96.0) - log2(n)).max(0.0);
-    entropy_of(&counts, sample.len()) >= threshold
+    log2(n) - counts.repetition() / n >= threshold
+}
+
+/// What the values of one sample say. All counts fit seven bits, because a sample has at most 96 bytes.
+struct Counts {
+    /// How many values occur at least once, twice and so on, to six times.
+    at_least: [u8; 6],
+    /// Occurrences of each nibble, upper and lower.
+    nibbles: [u8; 16],
+}
+
+/// Eight bytes of 1.
+const ONES: u64 = u64::MAX / 0xff;
+
+impl Counts {
+    /// Works on the counts of eight values at a time, one in each byte of a word.
+    fn of(sample: &[u8]) -> Self {
+        let mut counts = [0u8; 256];
+        for &byte in sample {
+            if let Some(count) = counts.get_mut(usize::from(byte)) {
+                *count = count.wrapping_add(1);
+            }
+        }
+        let mut at_least = [0u64; 6];
+        let mut lower = [0u64; 2];
+        let mut nibbles = [0u8; 16];
+        for (row, upper) in counts.as_chunks::<16>().0.iter().zip(&mut nibbles) {
+            let [left, right] = words(row);
+            for (times, sums) in (1u64..).zip(&mut at_least) {
+                // Carries into the top bit of each byte that is `times` or more.
+                let reaches = |word: u64| ((word + (0x80 - times) * ONES) >> 7) & ONES;
+                *sums += reaches(left) + reaches(right);
+            }
+            let [lower_left, lower_right] = &mut lower;
+            (*lower_left, *lower_right) = (*lower_left + left, *lower_right + right);
+            *upper = sum(left + right);
+        }
+        let lower = lower.map(u64::to_le_bytes);
+        for (nibble, lower) in nibbles.iter_mut().zip(lower.as_flattened()) {
+            *nibble = nibble.wrapping_add(*lower);
+        }
+        Self {
+            at_least: at_least.map(sum),
+            nibbles,
+        }
+    }
+
+    /// Sum of n log2 n over the numbers of occurrences: each further occurrence adds the difference to the one before.
+    fn repetition(&self) -> f32 {
+        let [_, two, three, four, five, _] = self.at_least.map(f32::from);
+        two * 2.0 + three * 2.754_887_5 + four * 3.245_112_5 + five * 3.609_640_5
+    }
+}
+
+fn words(row: &[u8; 16]) -> [u64; 2] {
+    let whole = u128::from_le_bytes(*row);
+    // The lower and the upper half.
+    [whole as u64, (whole >> 64) as u64]
+}
+
+/// Sum of the bytes of a word, below 256.
+const fn sum(word: u64) -> u8 {
+    (word.wrapping_mul(ONES) >> 56) as u8
+}
+
+/// Whether more than [`LONGEST_TEXT`] printable bytes follow each other. Such a run covers one of the places that are
+/// looked at first.
+fn has_printable_run(sample: &[u8]) -> bool {
+    let printable = |byte: &&u8| (0x20..0x7F).contains(*byte);
+    (LONGEST_TEXT..sample.len())
+        .step_by(LONGEST_TEXT + 1)
+        .any(|place| {
+            let (before, after) = sample.split_at_checked(place).unwrap_or_default();
+            let after = after.iter().take_while(printable).count();
+            after > 0 && before.iter().rev().take_while(printable).count() + after > LONGEST_TEXT
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::vec::Vec;
 
     /// xorshift64*: uniform bytes for tests without a dependency.
@@ -177,6 +241,42 @@ mod tests {
             (&[][..], 0.0),
         ] {
             assert!((shannon(bytes) - bits).abs() < 0.001, "{bits}");
+        }
+    }
+
+    /// The table of the module's documentation, literally.
+    fn by_the_table(sample: &[u8]) -> bool {
+        let count = |value: u8| sample.iter().filter(|byte| **byte == value).count();
+        let nibble = |value: u8| {
+            let both = sample.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+            both.filter(|nibble| *nibble == value).count() as f32
+        };
+        let n = sample.len() as f32;
+        let ones: u32 = sample.iter().map(|byte| byte.count_ones()).sum();
+        let distinct = (0..=255).filter(|value| count(*value) > 0).count() as f32;
+        let is_text = |run: &[u8]| run.iter().all(|byte| (0x20..0x7F).contains(byte));
+        let chi_square: f32 = (0..16)
+            .map(|value| (nibble(value) - n / 8.0).powi(2) * 8.0 / n)
+            .sum();
+        (ones as f32 - 4.0 * n).powi(2) <= 16.0 * 2.0 * n
+            && distinct / n >= 65.0 / 96.0
+            && (0..=255).all(|value| count(value) <= 5)
+            && !sample.windows(13).any(is_text)
+            && chi_square < 45.0
+            && shannon(sample) >= Options::default().entropy_threshold - (96.0 / n).log2()
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_is_kept(
+            seed: u64, len in 60_usize..=96, mask in prop::sample::select(vec![0xff_u8, 0x7f, 0xbf, 0xf7]),
+            text in 0_usize..30, at in 0_usize..60, repeated in 0_usize..7,
+        ) {
+            let mut bytes: Vec<u8> = uniform(seed, len).into_iter().map(|byte| byte & mask).collect();
+            let end = bytes.len().min(at + text);
+            bytes[at..end].iter_mut().for_each(|byte| *byte = 0x20 + *byte % 0x5F);
+            bytes[..repeated].fill(7);
+            prop_assert_eq!(looks_random(&bytes, &Options::default()), by_the_table(&bytes));
         }
     }
 }

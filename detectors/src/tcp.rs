@@ -109,8 +109,8 @@ pub struct TcpInspector {
     begun: bool,
     /// Whether the exchange of keys is judged.
     judged: bool,
-    /// Whether another product uses the framing.
-    foreign: bool,
+    /// The other product that uses the framing.
+    product: Option<Class>,
     /// Whether a handshake was seen.
     greeted: bool,
     /// Whether messages in the clear were seen.
@@ -269,8 +269,13 @@ impl TcpInspector {
     }
 
     fn emit(&mut self, mut evidence: Evidence, context: &mut Context<'_>) {
-        if self.foreign && evidence.class == Class::BitTorrent {
-            return;
+        if evidence.class == Class::BitTorrent {
+            match self.product {
+                None => {}
+                Some(Class::Blizzard) => evidence.class = Class::Blizzard,
+                // Its messages are the same, its content is not.
+                Some(_) => return,
+            }
         }
         if context.options.enabled(evidence.technique)
             && self.is_believed(&evidence)
@@ -389,23 +394,36 @@ impl TcpInspector {
             && self.segments <= SEALED_SEGMENTS
             && !self.greeted
         {
-            let found = grammar::of_start(bytes);
-            if found != Protocol::Text || self.direction(side).start_seen() {
-                self.protocol = found;
-            }
+            self.name_segment(side, bytes);
         }
         match self.protocol {
             Protocol::Http => self.read_http_segment(side, bytes, context),
             Protocol::Text | Protocol::Sealed => {}
             Protocol::Unknown | Protocol::Binary => {
-                if let Some((at, found)) = handshake::find(bytes)
-                    && found.info_hash.is_some()
-                {
+                if let Some((at, found)) = handshake::find(bytes) {
                     let first = at == 0 && self.is_first(side, bytes);
-                    self.greet(side, &found, first, context);
+                    let is_peer = found.class == Class::BitTorrent || found.class == Class::Blizzard;
+                    if (is_peer && found.info_hash.is_some()) || (!is_peer && first) {
+                        self.greet(side, &found, first, context);
+                    }
                 }
                 self.read_patterns(side, bytes, true, context);
             }
+        }
+    }
+
+    /// Names the protocol of a flow without buffers by the start of one of its first segments.
+    fn name_segment(&mut self, side: Side, bytes: &[u8]) {
+        if bytes.starts_with(b"CONNECT ") {
+            self.proxy = Proxy::Opened;
+        }
+        // What a proxy says of the tunnel is not what is inside.
+        if self.proxy == Proxy::Opened && (side == Side::Originator || bytes.starts_with(b"HTTP/1.")) {
+            return;
+        }
+        let found = grammar::of_start(bytes);
+        if found != Protocol::Text || self.direction(side).start_seen() {
+            self.protocol = found;
         }
     }
 

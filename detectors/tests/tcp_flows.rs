@@ -109,7 +109,7 @@ fn handshake(id: &[u8; 20]) -> Vec<u8> {
 fn greeting() -> Vec<u8> {
     [
         &handshake(b"-TR2920-abcdefghijkl")[..],
-        b"\0\0\0\x1f\x14\0d1:md11:ut_metadatai2ee1:v1:xe",
+        b"\0\0\0\x20\x14\0d1:md11:ut_metadatai2ee1:v1:xe",
     ]
     .concat()
 }
@@ -318,6 +318,16 @@ fn delivery_optimization_is_its_own_class_and_hides_what_follows() {
         .says(B, &request(2));
     assert!(shown.told.iter().all(|e| e.class == Class::DeliveryOptimization));
     assert_eq!(shown.told.len(), 2);
+}
+
+#[test]
+fn a_blizzard_client_gives_the_whole_flow_its_class() {
+    let mut shown = Shown::from_start();
+    shown
+        .says(A, &handshake(b"BLZ00000abcdefghijkl"))
+        .says(B, &greeting())
+        .says(A, &request(1));
+    assert!(shown.told.len() > 2 && shown.told.iter().all(|e| e.class == Class::Blizzard));
 }
 
 #[test]

@@ -8,6 +8,8 @@
 //! tables count); routes that routing daemons bring in from elsewhere (BGP, BIRD, Zebra) are left out, because
 //! they are neither local nor few.
 
+#![forbid(unsafe_code)]
+
 mod dump;
 mod ingress;
 mod neighbours;

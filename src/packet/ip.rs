@@ -50,8 +50,9 @@ pub(super) struct IpView<'a> {
     pub(super) protocol: u8,
     /// Payload without padding.
     pub(super) payload: Span<'a>,
-    /// The payload behind the fragment header and its place, when the packet is a fragment.
-    pub(super) piece: Option<(Piece, Span<'a>)>,
+    /// The payload's place, when the packet is a fragment. Headers inside a fragment are not followed: whether
+    /// they are whole, reassembly decides.
+    pub(super) piece: Option<Piece>,
 }
 
 /// Reads the headers; the version comes from the first four bits, not from the link layer.
@@ -64,7 +65,14 @@ pub(super) fn read(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     }
 }
 
-fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
+/// Whether the first four bits say IPv4.
+#[inline]
+pub(super) fn is_ipv4(packet: Span<'_>) -> bool {
+    packet.bytes().first().is_some_and(|first| first >> 4 == 4)
+}
+
+#[inline(always)]
+pub(super) fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     let view = Ipv4Packet::new(packet.bytes()).ok_or(Skip::TruncatedIp)?;
     let header = usize::from(view.get_header_length()) * 4;
     // Segmentation offload leaves a total length of 0 in frames captured before the device splits them.
@@ -79,24 +87,22 @@ fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     let offset = view.get_fragment_offset() * 8;
     let more = view.get_flags() & Ipv4Flags::MoreFragments != 0;
     let protocol = view.get_next_level_protocol().0;
-    let piece = (more || offset != 0).then_some((
-        Piece {
-            id: u32::from(view.get_identification()),
-            offset,
-            more,
-            protocol,
-        },
-        payload,
-    ));
     let mut ip = IpView {
         source: MAPPED | u128::from(u32::from(view.get_source())),
         destination: MAPPED | u128::from(u32::from(view.get_destination())),
         protocol,
         payload,
-        piece,
+        piece: None,
     };
-    // RFC 4302: an authentication header hides nothing.
-    if protocol == AUTHENTICATION && offset == 0 {
+    if more || offset != 0 {
+        ip.piece = Some(Piece {
+            id: u32::from(view.get_identification()),
+            offset,
+            more,
+            protocol,
+        });
+    } else if protocol == AUTHENTICATION {
+        // RFC 4302: an authentication header hides nothing.
         (ip.protocol, ip.payload) = authentication(payload)?;
     }
     Ok(ip)
@@ -124,6 +130,9 @@ fn ipv6(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
         payload,
         piece: None,
     };
+    if matches!(ip.protocol, TCP | UDP) {
+        return Ok(ip);
+    }
     for _ in 0..=MAX_EXTENSIONS {
         match ip.protocol {
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6 => {
@@ -159,14 +168,10 @@ fn ipv6(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
                 };
                 // A datagram of one fragment is whole (RFC 6946).
                 if piece.more || piece.offset != 0 {
-                    // RFC 8200 section 4.5 allows one fragment header only.
-                    if ip.piece.is_some() {
-                        return Err(Skip::BadIp);
-                    }
-                    ip.piece = Some((piece, inner));
-                }
-                if piece.offset != 0 {
-                    return Ok(ip);
+                    return Ok(IpView {
+                        piece: Some(piece),
+                        ..ip
+                    });
                 }
             }
             _ => return Ok(ip),

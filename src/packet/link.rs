@@ -35,6 +35,21 @@ pub(super) struct Datagram<'a> {
 
 type Mac = Option<[u8; 6]>;
 
+/// IPv4 behind an Ethernet header without tags, or the frame of a raw link; `None` for everything that needs
+/// [`datagram`].
+#[inline(always)]
+pub(super) fn without_tags(link: LinkType, frame: Span<'_>) -> Option<(Span<'_>, Mac)> {
+    match link {
+        LinkType::Ethernet => {
+            let (head, ip) = frame.split::<14>()?;
+            let [_, _, _, _, _, _, mac @ .., k0, k1] = head;
+            (u16::from_be_bytes([*k0, *k1]) == IPV4).then_some((ip, Some(*mac)))
+        }
+        LinkType::Raw => Some((frame, None)),
+        _ => None,
+    }
+}
+
 /// Removes the link layer.
 pub(super) fn datagram(link: LinkType, frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
     match link {
@@ -43,23 +58,27 @@ pub(super) fn datagram(link: LinkType, frame: Span<'_>) -> Result<Datagram<'_>, 
             ip: frame,
             source_mac: None,
         }),
-        LinkType::LinuxSll => {
-            let (head, rest) = frame.split::<16>().ok_or(Skip::TruncatedLink)?;
-            let [_, _, t0, t1, l0, l1, a, b, c, d, e, f, _, _, p0, p1] = *head;
-            let mac = cooked_mac([t0, t1], u16::from_be_bytes([l0, l1]), [a, b, c, d, e, f]);
-            typed(u16::from_be_bytes([p0, p1]), rest, mac)
-        }
-        LinkType::LinuxSll2 => {
-            let (head, rest) = frame.split::<20>().ok_or(Skip::TruncatedLink)?;
-            let [p0, p1, _, _, _, _, _, _, t0, t1, _, len, a, b, c, d, e, f, _, _] = *head;
-            let mac = cooked_mac([t0, t1], u16::from(len), [a, b, c, d, e, f]);
-            typed(u16::from_be_bytes([p0, p1]), rest, mac)
-        }
+        LinkType::LinuxSll => cooked(frame),
+        LinkType::LinuxSll2 => cooked2(frame),
         LinkType::Null | LinkType::Loop => loopback(frame),
         LinkType::Ppp => ppp(frame, None),
         LinkType::PppEther => pppoe(frame, None),
         LinkType::Other(_) => Err(Skip::UnknownLink),
     }
+}
+
+fn cooked(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
+    let (head, rest) = frame.split::<16>().ok_or(Skip::TruncatedLink)?;
+    let [_, _, t0, t1, l0, l1, a, b, c, d, e, f, _, _, p0, p1] = *head;
+    let mac = cooked_mac([t0, t1], u16::from_be_bytes([l0, l1]), [a, b, c, d, e, f]);
+    typed(u16::from_be_bytes([p0, p1]), rest, mac)
+}
+
+fn cooked2(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
+    let (head, rest) = frame.split::<20>().ok_or(Skip::TruncatedLink)?;
+    let [p0, p1, _, _, _, _, _, _, t0, t1, _, len, a, b, c, d, e, f, _, _] = *head;
+    let mac = cooked_mac([t0, t1], u16::from(len), [a, b, c, d, e, f]);
+    typed(u16::from_be_bytes([p0, p1]), rest, mac)
 }
 
 /// An Ethernet frame without preamble and check sequence.

@@ -8,6 +8,8 @@
 //! Deliberately not done: checksums (offload leaves them wrong in good frames), ARP, ICMP, encrypted tunnels,
 //! Teredo.
 
+#![forbid(unsafe_code)]
+
 mod fragment;
 mod ip;
 mod link;
@@ -105,65 +107,93 @@ pub struct UdpView<'a> {
 /// # Errors
 /// The reason why the frame holds nothing to look at.
 pub fn parse(link: LinkType, frame: &[u8], wire_len: u32) -> Result<PacketView<'_>, Skip> {
-    let found = innermost(link, frame, wire_len)?;
-    let IpView {
-        protocol,
-        payload,
-        piece,
-        ..
-    } = found.ip;
-    if piece.is_some_and(|(piece, _)| piece.offset != 0) {
+    let frame = Span::new(frame, wire_len);
+    // The way of most packets has its own branch to the end, inlined: where branches meet again their results
+    // pass through memory, which costs more than reading the headers.
+    if let Some((ip, source_mac)) = link::without_tags(link, frame)
+        && ip::is_ipv4(ip)
+    {
+        return packet(ip::ipv4(ip)?, source_mac);
+    }
+    let datagram = link::datagram(link, frame)?;
+    packet(ip::read(datagram.ip)?, datagram.source_mac)
+}
+
+#[inline(always)]
+fn packet(ip: IpView<'_>, source_mac: Option<[u8; 6]>) -> Result<PacketView<'_>, Skip> {
+    if may_be_tunnel(&ip) {
+        return tunnelled(ip, source_mac);
+    }
+    view(&ip, source_mac, None)
+}
+
+#[inline(never)]
+fn tunnelled(ip: IpView<'_>, source_mac: Option<[u8; 6]>) -> Result<PacketView<'_>, Skip> {
+    let found = descend(Found { ip, tunnel: None }, MAX_TUNNELS)?;
+    view(&found.ip, source_mac, found.tunnel)
+}
+
+#[inline(always)]
+fn view<'a>(
+    ip: &IpView<'a>,
+    source_mac: Option<[u8; 6]>,
+    tunnel: Option<Tunnel>,
+) -> Result<PacketView<'a>, Skip> {
+    if ip.piece.is_some_and(|piece| piece.offset != 0) {
         return Err(Skip::Fragment);
     }
-    let (source, destination, transport) = transport::read(protocol, payload, piece.is_some())?;
+    let (source, destination, transport) = transport::read(ip.protocol, ip.payload, ip.piece.is_some())?;
     Ok(PacketView {
         source: Endpoint {
-            address: found.ip.source,
+            address: ip.source,
             port: source,
         },
         destination: Endpoint {
-            address: found.ip.destination,
+            address: ip.destination,
             port: destination,
         },
-        source_mac: found.source_mac,
+        source_mac,
         transport,
-        tunnel: found.tunnel,
-        first_fragment: piece.is_some(),
+        tunnel,
+        first_fragment: ip.piece.is_some(),
     })
 }
 
 /// What [`Reassembler::insert`] needs of a frame that [`parse`] calls [`Skip::Fragment`] or a
 /// [`PacketView::first_fragment`]; `None` for every other frame.
 pub fn fragment(link: LinkType, frame: &[u8], wire_len: u32) -> Option<Fragment<'_>> {
-    let found = innermost(link, frame, wire_len).ok()?;
-    let (piece, payload) = found.ip.piece?;
+    let datagram = link::datagram(link, Span::new(frame, wire_len)).ok()?;
+    let outer = Found {
+        ip: ip::read(datagram.ip).ok()?,
+        tunnel: None,
+    };
+    let Found { ip, tunnel } = descend(outer, MAX_TUNNELS).ok()?;
     Some(Fragment {
-        source: found.ip.source,
-        destination: found.ip.destination,
-        source_mac: found.source_mac,
-        tunnel: found.tunnel,
-        piece,
-        payload: payload.bytes(),
-        complete: !payload.is_cut(),
+        source: ip.source,
+        destination: ip.destination,
+        source_mac: datagram.source_mac,
+        tunnel,
+        piece: ip.piece?,
+        payload: ip.payload.bytes(),
+        complete: !ip.payload.is_cut(),
     })
 }
 
-/// The innermost IP packet that can be reached.
+/// An IP packet and the outermost tunnel that it was taken out of.
 #[derive(Clone, Copy)]
 struct Found<'a> {
     ip: IpView<'a>,
-    source_mac: Option<[u8; 6]>,
     tunnel: Option<Tunnel>,
 }
 
-fn innermost(link: LinkType, frame: &[u8], wire_len: u32) -> Result<Found<'_>, Skip> {
-    let datagram = link::datagram(link, Span::new(frame, wire_len))?;
-    let outer = Found {
-        ip: ip::read(datagram.ip)?,
-        source_mac: datagram.source_mac,
-        tunnel: None,
-    };
-    descend(outer, MAX_TUNNELS)
+/// Whether the packet is worth the way through [`descend`], which most are not.
+#[inline]
+fn may_be_tunnel(ip: &IpView<'_>) -> bool {
+    match ip.protocol {
+        ip::UDP => ip.payload.bytes().get(2..4) == Some(&tunnel::VXLAN_PORT.to_be_bytes()),
+        ip::IP_IN_IP | ip::IPV6_IN_IP | ip::GRE => true,
+        _ => false,
+    }
 }
 
 /// Opens up to `tunnels` tunnels.
@@ -219,7 +249,6 @@ fn enter<'a>(
     descend(
         Found {
             ip: ip::read(inner)?,
-            source_mac: outer.source_mac,
             tunnel: Some(tunnel),
         },
         left,

@@ -180,7 +180,7 @@ fn evidence_comes_anew_while_the_traffic_goes_on() {
 fn a_settled_flow_costs_a_look_up_and_gives_its_memory_back() {
     let mut inspection = inspection();
     let frames: Vec<_> = (0..1000)
-        .map(|number: u32| (u64::from(number), tcp(A, B, number * 6, 1, ACK, b"foobar")))
+        .map(|number: u32| (u64::from(number), tcp(A, B, number * 600, 1, ACK, &[b'x'; 600])))
         .collect();
     assert!(run(&mut inspection, &frames).is_empty());
     let counters = inspection.counters();

@@ -17,6 +17,7 @@ use crate::{
 };
 
 impl TcpInspector {
+    /// Searches a handshake that the bytes from `from` on complete.
     pub(super) fn read_handshake(
         &mut self,
         side: Side,
@@ -56,14 +57,14 @@ impl TcpInspector {
 
     /// Names the other products that the signature table knows by the first bytes of a stream.
     pub(super) fn read_start(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
-        if self.greeted || self.foreign {
+        if self.greeted || self.product.is_some() {
             return;
         }
         for evidence in signature::find(Anchor::StreamStart, Transport::Tcp, bytes, side) {
             // The handshake's own prefix is told with what follows it.
             if evidence.class != Class::BitTorrent || evidence.confidence == Confidence::Weak {
                 self.emit(evidence, context);
-                self.foreign |= evidence.class != Class::BitTorrent;
+                self.product = Some(evidence.class).filter(|class| *class != Class::BitTorrent);
             }
         }
     }
@@ -81,10 +82,9 @@ impl TcpInspector {
         }
         self.greeted |= evidence.confidence == Confidence::Conclusive;
         self.emit(evidence, context);
-        self.foreign |= matches!(
-            found.class,
-            Class::DeliveryOptimization | Class::AceStream | Class::Resilio
-        );
+        if found.class != Class::BitTorrent {
+            self.product = Some(found.class);
+        }
     }
 
     /// Whether both ends sent payload. In a file transfer, which may hold recorded traffic, only one does.
@@ -130,13 +130,17 @@ impl TcpInspector {
         let Some(bytes) = memmem::find(bytes, b"\0\0").and_then(|at| bytes.get(at..)) else {
             return;
         };
+        let sure = self.greeted || self.is_conversation();
         if let Some(hit) = peer_message::scan(bytes) {
             let mut evidence = hit.evidence(side);
-            if !self.greeted && !self.is_conversation() {
+            if !sure {
                 evidence.confidence = Confidence::Strong;
             }
             self.plain = true;
             self.emit(evidence, context);
+        }
+        if !sure {
+            return;
         }
         if let Some(evidence) = azureus::find(bytes, side) {
             self.emit(evidence, context);
@@ -160,6 +164,7 @@ impl TcpInspector {
         }
     }
 
+    /// Judges the flights as an exchange of keys, once.
     pub(super) fn read_exchange(&mut self, buffers: &StreamBuffers, context: &mut Context<'_>) {
         if self.judged || !context.options.enabled(Technique::Mse) {
             return;

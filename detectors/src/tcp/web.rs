@@ -3,11 +3,14 @@
 use super::{Context, TcpInspector};
 use crate::grammar;
 use crate::http::{self, Asked};
-use crate::{Evidence, Side};
+use crate::{Evidence, Side, Technique};
 
 impl TcpInspector {
     /// Reads requests, answers and frames of one direction in order.
     pub(super) fn read_http(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
+        if !context.options.enabled(Technique::Http) {
+            return;
+        }
         let start = self.reading(side).start;
         loop {
             let at = usize::from(self.reading(side).head.saturating_sub(start));
@@ -47,6 +50,9 @@ impl TcpInspector {
     }
 
     pub(super) fn read_http_segment(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
+        if !context.options.enabled(Technique::Http) {
+            return;
+        }
         let evidence = if grammar::is_http_request(bytes) {
             http::request(bytes, side).and_then(|(asked, evidence)| {
                 self.asked = asked;
