@@ -87,7 +87,9 @@ impl Flow {
         }
     }
     fn expired(&self, now: Timestamp) -> bool {
-        now.since(self.last_seen) > self.timeout()
+        let silent = now.since(self.last_seen);
+        // Most packets follow soon, and which timeout holds takes longer to find out.
+        silent > limits::SHORTEST_IDLE_MICROS && silent > self.timeout()
     }
     /// How little is lost with it, more first; then by age.
     fn worthless(&self, now: Timestamp) -> (u8, u64) {
