@@ -23,6 +23,9 @@ const MOBILITY: u8 = 135;
 const HIP: u8 = 139;
 const SHIM6: u8 = 140;
 
+/// Bytes of the fixed header.
+const IPV6_HEADER: usize = Ipv6Packet::minimum_packet_size();
+
 /// Upper 96 bits of an IPv4-mapped address (RFC 4291 section 2.5.5.2).
 const MAPPED: u128 = 0xffff_0000_0000;
 
@@ -110,15 +113,15 @@ pub(super) fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
 
 #[inline(always)]
 pub(super) fn ipv6(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
-    let view = Ipv6Packet::new(packet.bytes()).ok_or(Skip::TruncatedIp)?;
-    let source = u128::from(view.get_source());
-    let destination = u128::from(view.get_destination());
+    let (header, rest) = packet.split::<IPV6_HEADER>().ok_or(Skip::TruncatedIp)?;
+    let view = Ipv6Packet::new(header).ok_or(Skip::TruncatedIp)?;
+    // The view reads addresses in eight parts.
+    let [_, _, _, _, _, _, _, _, addresses @ ..] = header;
+    let [source, destination] = [addresses.first_chunk(), addresses.last_chunk()]
+        .map(|address| address.map_or(0, |address| u128::from_be_bytes(*address)));
     if source >> 32 == MAPPED >> 32 || destination >> 32 == MAPPED >> 32 {
         return Err(Skip::BadIp);
     }
-    let rest = packet
-        .after(Ipv6Packet::minimum_packet_size())
-        .ok_or(Skip::TruncatedIp)?;
     // Zero means a jumbogram (RFC 2675) or segmentation offload: the frame's length counts.
     let payload = match u32::from(view.get_payload_length()) {
         0 => rest,
