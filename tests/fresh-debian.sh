@@ -42,7 +42,7 @@ exec unshare --net sh -ec '
 SCRIPT
 chmod 755 "$root/usr/local/bin/in-own-network"
 
-options=(-q --register=no --keep-unit --as-pid2 --resolv-conf=copy-host --capability=all --console=pipe -D "$root"
+options=(-q --register=no --keep-unit --as-pid2 --resolv-conf=copy-host --capability=all --system-call-filter=bpf --console=pipe -D "$root"
     --bind-ro="$(rustc --print sysroot)":/opt/rust --bind=/dev/net/tun --chdir=/root/btblocker
     --setenv=PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 certificates=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
@@ -53,6 +53,8 @@ fi
 for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     [ -z "${!name:-}" ] || options+=(--setenv="$name=${!name}")
 done
+# As on a real machine, the tests may set the sysctls of their own network namespaces.
+export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
 inside() { systemd-nspawn "${options[@]}" "$@" </dev/null; }
 
 if [ $# -gt 0 ]; then

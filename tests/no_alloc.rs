@@ -124,6 +124,8 @@ fn no_packet_takes_memory_once_the_tables_are_filled() {
         // More flows than places, so that flows begin, expire and are evicted all the time.
         let mut settings = Settings::new(NonZeroU32::new(150).unwrap());
         settings.stream_buffers = 50;
+        let (sample, _samples) = btblocker::event::samples(64);
+        settings.samples = Some(sample);
         let (reports, read) = crossbeam_channel::bounded(1000);
         let board = Board::default();
         let ingress = Published::new(Ingress::default());

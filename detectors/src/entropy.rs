@@ -5,7 +5,9 @@
 //! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples | 3e-8 |
 //! | `rc4-blocks` | distances between ends of short segments that are multiples of 16,397, the size of a piece message with a block of 16,384: at least 4, and one in 50 ends | 4e-6 |
 //!
-//! A sender that has nothing to add pushes a short segment: its end is the end of a message. Each end is
+//! A sender that has nothing to add pushes a short segment (or uTP packet): its end is the end of a message.
+//! Short is what is shorter than the longest, or than a size of at least 512 bytes that came twice in a row:
+//! uTP tries sizes out, and goes back to the one that passed. Each end is
 //! compared with the eight before it, so a random one fits with a probability of 8/16,397 (11 bits); blocks that
 //! make up a third of the ends, six at least, are beyond 50 bits and conclusive. Three of four samples of the
 //! content must look random, so that plaintext and structured streams are left to other rules.
@@ -13,7 +15,7 @@
 //! BitTorrent inside a length-preserving proxy is found, too. Cannot see: senders that coalesce everything.
 
 use crate::randomness::{SAMPLE_BYTES, looks_random};
-use crate::{Confidence, Options};
+use crate::{Confidence, Evidence, Options, Side, Technique};
 
 /// Bytes of a request message.
 const REQUEST_BYTES: u32 = 17;
@@ -24,12 +26,14 @@ const PIECE_BYTES: u32 = 16_397;
 /// Ends of short segments that a new one is compared with.
 const ENDS: usize = 8;
 /// Samples that are needed to call content random.
-const LEAST_SAMPLES: u16 = 3;
+const LEAST_SAMPLES: u8 = 3;
 /// Samples that are taken: later ones would not change the answer.
-const MOST_SAMPLES: u16 = 32;
+const MOST_SAMPLES: u8 = 32;
+/// Least size that is taken for a full one when it comes twice in a row.
+const FULL_BYTES: u16 = 512;
 
 /// Sizes of one direction.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     ends: [u32; ENDS],
     /// Stream position behind the newest byte.
@@ -40,14 +44,35 @@ pub(crate) struct Sizes {
     requests: u16,
     /// Segments of requests and at most two `have` messages, `requests` among them.
     with_haves: u16,
-    /// One bit per number of requests, modulo 32.
-    multiples: u32,
-    samples: u16,
-    random: u16,
+    /// One bit per number of requests, modulo 16.
+    multiples: u16,
+    samples: u8,
+    random: u8,
+    /// Size of a full segment.
     longest: u16,
+    /// Size of the last segment.
+    last: u16,
 }
 
 impl Sizes {
+    /// Nothing counted.
+    pub(crate) const fn new() -> Self {
+        Self {
+            ends: [0; ENDS],
+            position: 0,
+            compared: 0,
+            blocks: 0,
+            small: 0,
+            requests: 0,
+            with_haves: 0,
+            multiples: 0,
+            samples: 0,
+            random: 0,
+            longest: 0,
+            last: 0,
+        }
+    }
+
     /// Counts a segment with new bytes: `end` is the offset behind it in the direction's stream.
     pub(crate) fn segment(&mut self, end: u32, payload: &[u8], wire_len: u32, options: &Options) {
         let gap = end.wrapping_sub(self.position) != wire_len;
@@ -61,10 +86,14 @@ impl Sizes {
             if let Some(haves) = haves {
                 self.with_haves = self.with_haves.saturating_add(1);
                 self.requests = self.requests.saturating_add(u16::from(haves == 0));
-                self.multiples |= 1 << ((wire_len / REQUEST_BYTES) % 32);
+                self.multiples |= 1 << ((wire_len / REQUEST_BYTES) % 16);
             }
         }
         let len = u16::try_from(wire_len).unwrap_or(u16::MAX);
+        if len == self.last && len >= FULL_BYTES {
+            self.longest = len;
+        }
+        self.last = len;
         if len < self.longest {
             self.short_end(end);
         }
@@ -74,8 +103,18 @@ impl Sizes {
             let sample = payload
                 .get(payload.len().saturating_sub(SAMPLE_BYTES)..)
                 .unwrap_or(payload);
-            self.random += u16::from(looks_random(sample, options));
+            self.random += u8::from(looks_random(sample, options));
         }
+    }
+
+    /// Counts the next bytes of a stream that comes in order, whose offsets are not known.
+    pub(crate) fn follow(&mut self, payload: &[u8], wire_len: u32, options: &Options) {
+        self.segment(self.position.wrapping_add(wire_len), payload, wire_len, options);
+    }
+
+    /// Bytes of unknown number are missing: distances to earlier ends are unknown, too.
+    pub(crate) const fn lose(&mut self) {
+        self.ends = [0; ENDS];
     }
 
     fn short_end(&mut self, end: u32) {
@@ -119,6 +158,35 @@ impl Sizes {
         } else {
             None
         }
+    }
+}
+
+/// What the sizes of both directions say of the one that `side` sends. `answered` says that both ends spoke.
+pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option<Evidence>; 2] {
+    let opaque = sizes.iter().any(Sizes::is_opaque);
+    let [originator, responder] = sizes;
+    let own = match side {
+        Side::Originator => originator,
+        Side::Responder => responder,
+    };
+    let tell = |rule, confidence| Evidence::new(Technique::Entropy, rule, confidence, side);
+    let requests = own.requests() && opaque && answered;
+    let blocks = own.blocks().map(|sure| {
+        if answered {
+            sure
+        } else {
+            sure.min(Confidence::Strong)
+        }
+    });
+    [
+        requests.then(|| tell("rc4-requests", Confidence::Strong)),
+        blocks.map(|sure| tell("rc4-blocks", sure)),
+    ]
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -17,7 +17,6 @@ extern crate std;
 pub mod azureus;
 pub mod bencode;
 mod dht;
-mod emitted;
 mod entropy;
 pub mod evidence;
 mod exclusion;

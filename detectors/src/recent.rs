@@ -7,8 +7,14 @@
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recent<const N: usize> {
     digests: [u32; N],
-    at_ms: [u32; N],
+    /// When, in units of 256 ms modulo 2^16 (4.6 h).
+    at: [u16; N],
     next: u8,
+}
+
+/// Milliseconds in the units of [`Recent::at`].
+fn units(ms: u32) -> u16 {
+    u16::try_from(ms >> 8 & u32::from(u16::MAX)).unwrap_or_default()
 }
 
 impl<const N: usize> Recent<N> {
@@ -16,7 +22,7 @@ impl<const N: usize> Recent<N> {
     pub(crate) const fn new() -> Self {
         Self {
             digests: [0; N],
-            at_ms: [0; N],
+            at: [0; N],
             next: 0,
         }
     }
@@ -24,9 +30,9 @@ impl<const N: usize> Recent<N> {
     /// Remembers an identifier seen at `now_ms` milliseconds of the flow's life.
     pub(crate) fn remember(&mut self, digest: u32, now_ms: u32) {
         let slot = usize::from(self.next) % N;
-        if let (Some(to), Some(at)) = (self.digests.get_mut(slot), self.at_ms.get_mut(slot)) {
+        if let (Some(to), Some(at)) = (self.digests.get_mut(slot), self.at.get_mut(slot)) {
             *to = digest;
-            *at = now_ms;
+            *at = units(now_ms);
         }
         self.next = self.next.wrapping_add(1);
     }
@@ -46,10 +52,12 @@ impl<const N: usize> Recent<N> {
     }
 
     fn position(&self, digest: u32, now_ms: u32, age_ms: u32) -> Option<usize> {
+        // One unit more on both sides: packets of two directions may come in the wrong order.
+        let since = |at: u16| units(now_ms).wrapping_sub(at).wrapping_add(1);
         self.digests
             .iter()
-            .zip(&self.at_ms)
-            .position(|(known, at)| *known == digest && now_ms.saturating_sub(*at) <= age_ms)
+            .zip(&self.at)
+            .position(|(known, at)| *known == digest && since(*at) <= units(age_ms).saturating_add(1))
     }
 }
 
@@ -76,7 +84,7 @@ mod tests {
     fn a_question_is_answered_once_and_in_time() {
         let mut recent = Recent::<2>::new();
         recent.remember(7, 1_000);
-        assert!(!recent.take(7, 11_001, 10_000));
+        assert!(!recent.take(7, 11_600, 10_000));
         assert!(recent.take(7, 11_000, 10_000));
         assert!(!recent.take(7, 11_000, 10_000));
     }

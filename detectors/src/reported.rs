@@ -1,7 +1,7 @@
 //! What one flow has already told: keeps evidence rare without losing anything new.
 //!
-//! Promise: of one rule, speaker and flow, evidence passes once, and once more for each end that it newly
-//! proves, until [`Reported::clear`]. Rules are known by a 24-bit digest of their names.
+//! Promise: of one rule, speaker and flow, evidence passes once, and once more when it is surer or newly
+//! proves an end, until [`Reported::clear`]. Rules are known by a 24-bit digest of their names.
 
 use crate::recent::digest;
 use crate::{Confidence, Endpoint, Evidence, Findings, Learned, Options, Side, Technique};
@@ -9,10 +9,14 @@ use crate::{Confidence, Endpoint, Evidence, Findings, Learned, Options, Side, Te
 /// Rules remembered per flow; the oldest is forgotten (and may then be told again).
 const RULES: usize = 16;
 
-/// Per rule: digest of the name in the upper 24 bits; below, for each speaker, "told" and the proven ends.
+/// What was told of one rule: digest of its name, and for each speaker the confidence (from 1, 0 for nothing)
+/// in two bits and the proven ends in two more.
+type Told = u32;
+
+/// The rules that were told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reported {
-    rules: [u32; RULES],
+    rules: [Told; RULES],
     next: u8,
 }
 
@@ -30,26 +34,44 @@ impl Reported {
         *self = Self::new();
     }
 
+    /// Whether nothing was told.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.first() == Some(&0)
+    }
+
     /// Whether this was not told yet; from now on it was.
-    fn is_news(&mut self, evidence: &Evidence) -> bool {
+    pub(crate) fn is_news(&mut self, evidence: &Evidence) -> bool {
         let name = digest(&[&[evidence.technique as u8], evidence.rule.as_bytes()]) & !0xff | 0x100;
-        let mut flags = 1;
-        for side in [Side::Originator, Side::Responder] {
-            if evidence.proves.contains(side) {
-                flags |= 2 << side.index();
+        let slot = match self.rules.iter().position(|known| known & !0xff == name) {
+            Some(slot) => slot,
+            None => {
+                let slot = usize::from(self.next) % RULES;
+                self.next = self.next.wrapping_add(1);
+                if let Some(free) = self.rules.get_mut(slot) {
+                    *free = name;
+                }
+                slot
             }
+        };
+        let Some(known) = self.rules.get_mut(slot) else {
+            return true;
+        };
+        let shift = 4 * evidence.speaker.index();
+        let (level, ends) = (*known >> shift & 3, *known >> shift & 12);
+        let sure = evidence.confidence as u32 + 1;
+        let mut proves = 0;
+        for side in [Side::Originator, Side::Responder] {
+            proves |= u32::from(evidence.proves.contains(side)) << (2 + side.index());
         }
-        flags <<= 4 * evidence.speaker.index();
-        if let Some(known) = self.rules.iter_mut().find(|known| **known & !0xff == name) {
-            let news = *known & flags != flags;
-            *known |= flags;
-            return news;
-        }
-        if let Some(slot) = self.rules.get_mut(usize::from(self.next) % RULES) {
-            *slot = name | flags;
-        }
-        self.next = self.next.wrapping_add(1);
-        true
+        let news = sure > level || proves & !ends != 0;
+        *known = *known & !(15 << shift) | (sure.max(level) | ends | proves) << shift;
+        news
+    }
+}
+
+impl Default for Reported {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -153,9 +175,25 @@ mod tests {
             (
                 Evidence {
                     rule: "find_node",
+                    confidence: Confidence::Strong,
                     ..evidence
                 },
                 true,
+            ),
+            (
+                Evidence {
+                    rule: "find_node",
+                    ..evidence
+                },
+                true,
+            ),
+            (
+                Evidence {
+                    rule: "find_node",
+                    confidence: Confidence::Weak,
+                    ..evidence
+                },
+                false,
             ),
         ];
         for (row, (evidence, news)) in table.iter().enumerate() {

@@ -8,7 +8,8 @@
 //! | HTTP | `CONNECT host:port HTTP/1.` to an empty line | `HTTP/1.` with status 2xx to an empty line |
 //!
 //! Only a negotiation that both sides completed counts: what follows is then a new stream with its own start.
-//! The shape of one side alone proves nothing (SQL servers imitate SOCKS 4).
+//! The shape of one side alone proves nothing (SQL servers imitate SOCKS 4). A SOCKS 5 request that the server
+//! refuses (reply 1 to 8) is use of a proxy, too, and ends there.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -31,8 +32,10 @@ pub(crate) struct Tunnel {
 /// What the beginnings of both directions say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Negotiation {
-    /// No proxy protocol, or a refusal.
+    /// No proxy protocol, or a refusal of another one than SOCKS 5.
     None,
+    /// The whole negotiation of SOCKS 5, and a refusal.
+    Refused,
     /// So far it fits; more bytes are needed.
     Unfinished,
     /// Done.
@@ -142,9 +145,14 @@ fn socks5(client: &[u8], server: &[u8]) -> Read<Tunnel> {
     }
     let target = client.address()?;
     server.expect(5)?;
-    server.expect(0)?;
+    let reply = server.byte()?;
     server.expect(0)?;
     server.address()?;
+    match reply {
+        0 => {}
+        1..=8 => return Err(Negotiation::Refused),
+        _ => return Err(Negotiation::None),
+    }
     let target = target.filter(|_| command == 1);
     Ok(Tunnel {
         name: "socks5",
@@ -234,7 +242,7 @@ mod tests {
     ) {
         let found = match negotiation(client, server) {
             Negotiation::Complete(tunnel) => Some((tunnel.name, tunnel.starts, tunnel.target)),
-            Negotiation::None | Negotiation::Unfinished => None,
+            Negotiation::None | Negotiation::Unfinished | Negotiation::Refused => None,
         };
         assert_eq!(found, expected, "{name}");
     }
@@ -287,7 +295,6 @@ mod tests {
 
     #[test]
     fn refusals_and_lookalikes_are_not() {
-        check("refused", CLIENT5, b"\x05\x00\x05\x05\x00\x01\0\0\0\0\0\0", None);
         check("no method", CLIENT5, b"\x05\xff", None);
         check("one side only", CLIENT5, b"", None);
         check(
@@ -308,6 +315,26 @@ mod tests {
             b"HTTP/1.1 200 OK\r\n\r\n",
             None,
         );
+    }
+
+    #[test]
+    fn a_refusal_is_use_of_socks_5_when_the_whole_negotiation_fits() {
+        let associate = b"\x05\x01\0\x05\x03\0\x01\0\0\0\0\0\0";
+        for (name, client, reply, expected) in [
+            ("refused", CLIENT5, 5, Negotiation::Refused),
+            ("not supported", associate, 7, Negotiation::Refused),
+            ("unassigned reply", CLIENT5, 9, Negotiation::None),
+        ] {
+            let server = [5, 0, 5, reply, 0, 1, 0, 0, 0, 0, 0, 0];
+            assert_eq!(negotiation(client, &server), expected, "{name}");
+            for end in 0..server.len() {
+                assert_eq!(
+                    negotiation(client, &server[..end]),
+                    Negotiation::Unfinished,
+                    "{name}"
+                );
+            }
+        }
     }
 
     #[test]

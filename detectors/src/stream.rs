@@ -214,6 +214,8 @@ const FLIGHTS: usize = 8;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Flights {
     lengths: [u16; FLIGHTS],
+    /// Lengths of the first two segments of each of the first three flights.
+    openings: [[u16; 2]; 3],
     count: u8,
     /// Whether the responder sent the first one.
     responder_first: bool,
@@ -228,8 +230,13 @@ impl Flights {
         if self.count == 0 || self.last() != side {
             self.count = self.count.saturating_add(1);
         }
-        if let Some(length) = self.lengths.get_mut(usize::from(self.count).saturating_sub(1)) {
+        let flight = usize::from(self.count).saturating_sub(1);
+        if let Some(length) = self.lengths.get_mut(flight) {
             *length = length.saturating_add(len);
+        }
+        let opening = self.openings.get_mut(flight);
+        if let Some(free) = opening.and_then(|opening| opening.iter_mut().find(|slot| **slot == 0)) {
+            *free = len;
         }
     }
     /// Flights begun, the last of which may go on.
@@ -243,6 +250,10 @@ impl Flights {
     /// Bytes of the flight `n`, from 0, so far.
     pub(crate) fn so_far(&self, n: usize) -> Option<u16> {
         (n < self.begun()).then(|| self.lengths.get(n).copied())?
+    }
+    /// Lengths of the first two segments of the flight `n`, from 0; 0 for what was not seen or not kept.
+    pub(crate) fn opening(&self, n: usize) -> [u16; 2] {
+        self.openings.get(n).copied().unwrap_or_default()
     }
     /// Who sent the first flight.
     pub(crate) const fn first(&self) -> Side {
@@ -357,6 +368,7 @@ mod tests {
             (Some(196), Some(50), None)
         );
         assert_eq!((flights.so_far(2), flights.so_far(3)), (Some(124), None));
+        assert_eq!((flights.opening(0), flights.opening(1)), ([96, 100], [50, 0]));
     }
 
     proptest! {

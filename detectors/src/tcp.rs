@@ -1,8 +1,8 @@
 //! Inspection of one TCP flow.
 //!
 //! The ordered beginning of both directions is read as long as buffers are lent; single segments are read behind
-//! it, or without buffers. What the beginning says does not depend on how it was cut into segments. Each technique
-//! is told once per speaker and confidence until [`TcpInspector::rearm`].
+//! it, or without buffers. What the beginning says does not depend on how it was cut into segments. Each rule
+//! is told once per speaker, and again when it is surer, until [`TcpInspector::rearm`].
 //!
 //! | what ends | when |
 //! |---|---|
@@ -14,12 +14,12 @@
 mod peer;
 mod web;
 
-use crate::emitted::Emitted;
-use crate::entropy::Sizes;
+use crate::entropy::{self, Sizes};
 use crate::extension::Announced;
 use crate::grammar::{self, Protocol};
 use crate::handshake;
 use crate::http::Asked;
+use crate::reported::Reported;
 use crate::socks::{self, Negotiation};
 use crate::stream::{Direction, Flights};
 use crate::{
@@ -96,7 +96,7 @@ pub struct TcpInspector {
     reading: [Reading; 2],
     sizes: [Sizes; 2],
     flights: Flights,
-    emitted: Emitted,
+    reported: Reported,
     announced: Announced,
     target: Option<Endpoint>,
     segments: u16,
@@ -133,7 +133,7 @@ impl TcpInspector {
 
     /// Lets evidence that was already told be told again, when later segments show it again.
     pub fn rearm(&mut self) {
-        self.emitted.clear();
+        self.reported.clear();
     }
 
     /// Shows one segment. `buffers` is `None` when they were released after [`Progress::Packets`], or
@@ -193,7 +193,8 @@ impl TcpInspector {
                 self.read_patterns(side, whole, true, &mut context);
             }
         }
-        if added.fresh && !self.is_settled() {
+        // Sizes tell the ends one by one: who asks is known later than who sends. Only short segments change them.
+        if added.fresh && (!self.is_settled() || self.sizes(side).is_short(segment.wire_len)) {
             self.read_sizes(side, &mut context);
         }
         self.progress()
@@ -201,7 +202,7 @@ impl TcpInspector {
 
     /// Whether the flow is recognised beyond doubt, and told since the last [`TcpInspector::rearm`].
     fn is_settled(&self) -> bool {
-        self.begun && self.surest == Some(Confidence::Conclusive) && !self.emitted.is_empty()
+        self.begun && self.surest == Some(Confidence::Conclusive) && !self.reported.is_empty()
     }
 
     fn direction(&mut self, side: Side) -> &mut Direction {
@@ -278,7 +279,7 @@ impl TcpInspector {
         }
         if context.options.enabled(evidence.technique)
             && self.is_believed(&evidence)
-            && self.emitted.note(&evidence)
+            && self.reported.is_news(&evidence)
         {
             self.surest = self.surest.max(Some(evidence.confidence));
             evidence.target = evidence.target.or(self.target);
@@ -322,22 +323,24 @@ impl TcpInspector {
         match socks::negotiation(client, server) {
             Negotiation::Unfinished => {}
             Negotiation::None => self.proxy = Proxy::No,
+            Negotiation::Refused => {
+                self.proxy = Proxy::No;
+                self.tell_socks("socks5-refused", context);
+            }
             Negotiation::Complete(tunnel) => {
                 self.proxy = Proxy::Opened;
                 self.target = tunnel.target;
                 if tunnel.name != "connect" {
-                    let evidence = Evidence::new(
-                        Technique::Socks,
-                        tunnel.name,
-                        Confidence::Strong,
-                        Side::Originator,
-                    )
-                    .of_class(Class::Socks);
-                    self.emit(evidence, context);
+                    self.tell_socks(tunnel.name, context);
                 }
                 self.restart(tunnel.starts);
             }
         }
+    }
+
+    fn tell_socks(&mut self, rule: &'static str, context: &mut Context<'_>) {
+        let evidence = Evidence::new(Technique::Socks, rule, Confidence::Strong, Side::Originator);
+        self.emit(evidence.of_class(Class::Socks), context);
     }
 
     /// Begins again behind a negotiation.
@@ -433,24 +436,9 @@ impl TcpInspector {
         if self.greeted || self.plain || self.protocol != Protocol::Unknown {
             return;
         }
-        let [a, b] = &self.sizes;
-        let opaque = a.is_opaque() || b.is_opaque();
         let both = self.directions.iter().all(Direction::spoke);
-        let sizes = self.sizes(side);
-        let blocks = sizes
-            .blocks()
-            .map(|sure| if both { sure } else { Confidence::Strong });
-        if sizes.requests() && opaque && both {
-            self.emit(
-                Evidence::new(Technique::Entropy, "rc4-requests", Confidence::Strong, side),
-                context,
-            );
-        }
-        if let Some(confidence) = blocks {
-            self.emit(
-                Evidence::new(Technique::Entropy, "rc4-blocks", confidence, side),
-                context,
-            );
+        for evidence in entropy::inspect(&self.sizes, side, both).into_iter().flatten() {
+            self.emit(evidence, context);
         }
     }
 }

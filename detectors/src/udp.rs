@@ -8,7 +8,7 @@
 //! |---------------|----------------------|----------------------------------------------------------|
 //! | nothing       | 24                   | [`Progress::Done`]; what is still shown is looked at for DHT and tracker only |
 //! | uTP suspected | 256                  | the same: relations need packets of both sides           |
-//! | strong        | 256 without news     | [`Progress::Packets`], but rests until [`UdpInspector::rearm`] |
+//! | strong        | 1,024 without news   | [`Progress::Packets`], but rests until [`UdpInspector::rearm`] |
 //! | conclusive    | 64 without news      | the same                                                 |
 //!
 //! A socket that begins as something else (name look-ups, STUN) usually has its own flow for that, because
@@ -20,7 +20,7 @@ use memchr::memmem;
 use crate::extension::{self, Announced};
 use crate::reported::{Reported, Sink};
 use crate::utp::Packet;
-use crate::utp_connection::{Connections, Encrypted, Seen};
+use crate::utp_connection::{Connections, Seen};
 use crate::{
     Class, Confidence, Evidence, Findings, Options, Progress, Side, Technique, Timestamp, dht, exclusion,
     handshake, lsd, peer_message, signature, socks_udp, udp_tracker, vuze_dht,
@@ -35,7 +35,7 @@ const SUSPECT_PACKETS: u8 = 4;
 /// Datagrams without news after which a conclusively recognised flow rests.
 const QUIET: u16 = 64;
 /// The same where evidence is only strong: what the stream inside says may come later.
-const STRONG_QUIET: u16 = 256;
+const STRONG_QUIET: u16 = 1024;
 
 /// One UDP datagram as the inspector sees it.
 #[derive(Clone, Copy, Debug)]
@@ -245,10 +245,11 @@ impl UdpInspector {
         if seen.connected {
             tell(Technique::Utp, "connection", Confidence::Strong, initiator);
         }
-        match seen.encrypted {
-            Some(Encrypted::Exact) => tell(Technique::Mse, "utp-mse", Confidence::Strong, initiator),
-            Some(Encrypted::Shape) => tell(Technique::Mse, "utp-mse-shape", Confidence::Weak, initiator),
-            None => {}
+        if seen.encrypted {
+            tell(Technique::Mse, "utp-mse", Confidence::Strong, initiator);
+        }
+        for evidence in seen.sizes.into_iter().flatten() {
+            sink.report(evidence.proving(seen.proven));
         }
     }
 

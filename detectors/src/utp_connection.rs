@@ -19,11 +19,14 @@
 //!
 //! The stream inside: the sizes of its first flights (all new bytes of one side that acknowledge the same
 //! flight of the other) tell an encrypted BitTorrent handshake, by the same rule as on TCP. A lost packet
-//! ends that, as the sizes are then unknown.
+//! ends that, as the sizes are then unknown. Later, and in the middle of a connection, the sizes of packets
+//! tell encrypted blocks and requests, by the rules of [`crate::entropy`]; there a lost packet forgets only
+//! where earlier messages ended.
 
+use crate::entropy::{self, Sizes};
 use crate::mse;
 use crate::utp::{Kind, Packet};
-use crate::{Ends, Options, Sensitivity, Side};
+use crate::{Ends, Evidence, Options, Sensitivity, Side};
 
 /// Latest echo behind the other side's clock, in microseconds: the way from the observer to the receiver
 /// and back. With [`ECHO_AHEAD_US`] a random difference agrees with probability 2.6e-4.
@@ -57,7 +60,7 @@ struct Direction {
     echoes: u8,
     ack_failures: u8,
     echo_failures: u8,
-    /// Sequence number of the next new stream bytes, where the start was seen.
+    /// Sequence number of the next new stream bytes.
     expected: Option<u16>,
     /// New stream bytes were seen.
     spoke: bool,
@@ -92,15 +95,6 @@ struct Flights {
     random: u8,
 }
 
-/// How well flights fit an encrypted BitTorrent handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Encrypted {
-    /// All sizes are possible.
-    Shape,
-    /// One size is exactly that of the handshake inside.
-    Exact,
-}
-
 /// What the relations say after a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -115,11 +109,24 @@ pub(crate) struct Seen {
     /// The end that sent the syn, where it was seen.
     pub(crate) initiator: Option<Side>,
     /// The flights inside are those of an encrypted handshake.
-    pub(crate) encrypted: Option<Encrypted>,
+    pub(crate) encrypted: bool,
     /// Hash of the initiator's public key, with `encrypted`.
     pub(crate) key: Option<u64>,
+    /// What the sizes of the packets say.
+    pub(crate) sizes: [Option<Evidence>; 2],
     /// Packets that belong to the connection, this one included.
     pub(crate) packets: u8,
+}
+
+/// How a packet's stream bytes continue those seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    /// Directly.
+    Next,
+    /// Bytes between them were not seen.
+    Gap,
+    /// They were seen before.
+    Old,
 }
 
 /// The last two connections of a flow: peers that call each other at once have two for a while.
@@ -127,6 +134,9 @@ pub(crate) struct Seen {
 pub(crate) struct Connections {
     slots: [Connection; 2],
     last: u8,
+    /// Sizes of the packets of the connection in this slot.
+    sizes: [Sizes; 2],
+    sized: u8,
 }
 
 impl Connections {
@@ -135,6 +145,8 @@ impl Connections {
         Self {
             slots: [Connection::new(); 2],
             last: 0,
+            sizes: [Sizes::new(); 2],
+            sized: 0,
         }
     }
 
@@ -152,7 +164,22 @@ impl Connections {
             *connection = Connection::begin(packet, from);
         }
         self.last = u8::from(slot == 1);
-        connection.packet(packet, from, at_us, options)
+        let (mut seen, follows) = connection.packet(packet, from, at_us, options);
+        if seen.connected && packet.kind == Kind::Data {
+            if self.sized != self.last || known.is_none() {
+                self.sizes = [Sizes::new(); 2];
+                self.sized = self.last;
+            }
+            let own = from.pick(&mut self.sizes);
+            match follows {
+                Follows::Old => return seen,
+                Follows::Gap => own.lose(),
+                Follows::Next => {}
+            }
+            own.follow(packet.payload, packet.payload_len, options);
+            seen.sizes = entropy::inspect(&self.sizes, from, true);
+        }
+        seen
     }
 
     /// The slot to give up: an unproven one first, then the one not used last.
@@ -211,7 +238,7 @@ impl Connection {
         }
     }
 
-    fn packet(&mut self, packet: &Packet<'_>, from: Side, at_us: u32, options: &Options) -> Seen {
+    fn packet(&mut self, packet: &Packet<'_>, from: Side, at_us: u32, options: &Options) -> (Seen, Follows) {
         self.packets = self.packets.saturating_add(1);
         let mut seen = Seen::default();
         let other = *from.other().pick(&mut self.directions);
@@ -239,8 +266,10 @@ impl Connection {
             }
         }
         own.clock = Some((packet.timestamp, at_us));
+        let mut follows = Follows::Old;
         if packet.kind == Kind::Data {
-            self.stream(packet, from, options);
+            follows = from.pick(&mut self.directions).follow(packet.sequence);
+            self.stream(packet, from, follows, options);
         }
         seen.connected = self.is_connected();
         seen.proven = self.proven();
@@ -248,9 +277,9 @@ impl Connection {
         seen.initiator = self.syn.map(|(initiator, _)| initiator);
         if seen.connected {
             seen.encrypted = self.encrypted(options);
-            seen.key = Some(self.key).filter(|key| seen.encrypted.is_some() && *key != 0);
+            seen.key = Some(self.key).filter(|key| seen.encrypted && *key != 0);
         }
-        seen
+        (seen, follows)
     }
 
     fn proven(&self) -> Ends {
@@ -261,12 +290,10 @@ impl Connection {
         }
     }
 
-    fn encrypted(&self, options: &Options) -> Option<Encrypted> {
-        if self.lost || options.sensitivity == Sensitivity::Strict {
-            return None;
-        }
-        let [by_order, by_acknowledgement] = &self.flights;
-        by_order.encrypted().max(by_acknowledgement.encrypted())
+    fn encrypted(&self, options: &Options) -> bool {
+        !self.lost
+            && options.sensitivity != Sensitivity::Strict
+            && self.flights.iter().any(Flights::are_encrypted)
     }
 
     fn is_connected(&self) -> bool {
@@ -288,29 +315,21 @@ impl Connection {
     }
 
     /// Follows the stream inside with a data packet.
-    fn stream(&mut self, packet: &Packet<'_>, from: Side, options: &Options) {
+    fn stream(&mut self, packet: &Packet<'_>, from: Side, follows: Follows, options: &Options) {
         if self.lost || self.flights.iter().all(Flights::is_over) {
             return;
         }
-        let own = from.pick(&mut self.directions);
-        let (Some((initiator, _)), Some(expected), true) = (self.syn, own.expected, self.answered) else {
-            self.lost = true;
-            return;
-        };
-        let ahead = packet.sequence.wrapping_sub(expected);
-        // Stacks that follow the text of BEP 29 number their first data one above the answer.
-        let first_by_text = ahead == 1 && !own.spoke;
-        if ahead == 0 || first_by_text {
-            own.expected = Some(packet.sequence.wrapping_add(1));
-            own.spoke = true;
-            if self.flights.iter().all(|flights| flights.begun == 0) {
-                self.key = mse::key_hash(packet.payload).unwrap_or_default();
+        match (self.syn, follows) {
+            (Some((initiator, _)), Follows::Next) if self.answered => {
+                if self.flights.iter().all(|flights| flights.begun == 0) {
+                    self.key = mse::key_hash(packet.payload).unwrap_or_default();
+                }
+                let [by_order, by_acknowledgement] = &mut self.flights;
+                by_order.add(packet, from, initiator, false, options);
+                by_acknowledgement.add(packet, from, initiator, true, options);
             }
-            let [by_order, by_acknowledgement] = &mut self.flights;
-            by_order.add(packet, from, initiator, false, options);
-            by_acknowledgement.add(packet, from, initiator, true, options);
-        } else if ahead < 1 << 15 {
-            self.lost = true;
+            (_, Follows::Old) => {}
+            _ => self.lost = true,
         }
     }
 }
@@ -369,6 +388,20 @@ impl Direction {
     /// The same for both relations. Echoes also fail on links that hold packets for seconds.
     const fn is_sound(&self) -> bool {
         self.acks_are_sound() && self.echo_failures <= self.echoes && self.echo_failures < COUNT_MAX
+    }
+
+    /// Takes the sequence number of stream bytes.
+    fn follow(&mut self, sequence: u16) -> Follows {
+        let follows = match self.expected.map(|expected| sequence.wrapping_sub(expected)) {
+            Some(0) => Follows::Next,
+            // Stacks that follow the text of BEP 29 number their first data one above the answer.
+            Some(1) if !self.spoke => Follows::Next,
+            Some(0x8000..) => return Follows::Old,
+            Some(_) | None => Follows::Gap,
+        };
+        self.expected = Some(sequence.wrapping_add(1));
+        self.spoke = true;
+        follows
     }
 
     /// Keeps the highest sequence number that was sent.
@@ -433,24 +466,17 @@ impl Flights {
         }
     }
 
-    /// What the finished flights are: two public keys with padding, then what a key exchange goes on with;
-    /// exact when a 68-byte BitTorrent handshake is glued to the third flight (124) or alone in the fifth.
-    fn encrypted(&self) -> Option<Encrypted> {
-        let [first, second, third, fourth, fifth] = self.bytes;
+    /// Whether the flights are two public keys with padding, then what a key exchange goes on with. Told when
+    /// the third can be of no other size (124, with a 68-byte BitTorrent handshake), else when five are over:
+    /// users of uTP are so few that no exact size is needed.
+    fn are_encrypted(&self) -> bool {
+        let [first, second, third, fourth, _] = self.bytes;
         let key = 96..=608;
-        let shape = self.random == 2
+        self.random == 2
             && key.contains(&first)
             && key.contains(&second)
             && (56..=890).contains(&third)
-            && fourth >= 14;
-        if !shape {
-            None
-        } else if third == 124 || (self.begun > 5 && fifth == 68) {
-            Some(Encrypted::Exact)
-        } else if self.begun > 5 {
-            Some(Encrypted::Shape)
-        } else {
-            None
-        }
+            && fourth >= 14
+            && (third == 124 || self.begun > 5)
     }
 }

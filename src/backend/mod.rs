@@ -4,12 +4,17 @@
 //! |----------|------------------------------------|--------------------------------------------------------|
 //! | ipset    | `NAME`, `NAME6` (hash:net)         | own tables `ip btblocker`, `ip6 btblocker`, or any rule of iptables that uses the sets |
 //! | nftables | `NAME`, `NAME6`, `NAME_net`, `NAME6_net` in table `inet btblocker` | the same table          |
+//! | xdp      | maps of a BPF program              | the program on each interface                          |
 //! | dry-run  | memory of this process             | nobody                                                 |
 //!
 //! Promise: only sets of these names and tables named `btblocker` are ever written; nothing is ever accepted,
 //! only dropped. Expiry is the kernel's: bans end without this process. Deliberately not here: who is banned
 //! and for how long (`ban`), and when to look whether the kernel still holds it.
 
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+mod chains;
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+mod conntrack;
 mod dry_run;
 #[cfg(any(feature = "ipset", feature = "nftables"))]
 mod family;
@@ -19,40 +24,57 @@ mod ipset;
 mod netlink;
 #[cfg(feature = "nftables")]
 mod nftables;
+mod proof;
 #[cfg(any(feature = "ipset", feature = "nftables"))]
 mod ruleset;
+#[cfg(feature = "xdp")]
+mod xdp;
+mod xdp_options;
 
 use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::ban::{BackendError, SetBackend, Timeout};
 #[cfg(any(feature = "ipset", feature = "nftables"))]
 use family::Family;
 
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+pub use chains::{BaseChain, base_chains};
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+pub use conntrack::Conntrack;
 pub use dry_run::DryRun;
+pub use proof::{ProofError, prove};
+#[cfg(feature = "xdp")]
+pub use xdp::{Xdp, XdpCounters};
+pub use xdp_options::{BadXdpPin, UnknownXdpMode, XdpMode, XdpPin};
 
 /// Which kernel facility holds the bans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BackendKind {
     /// Kernel ipset (`ipset`).
+    #[default]
     Ipset,
     /// Native sets of nftables (`nftables`).
     Nftables,
+    /// A program on the interface (`xdp`).
+    Xdp,
     /// None: changes are logged and remembered (`dry-run`).
     DryRun,
 }
 
 impl BackendKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::Ipset, Self::Nftables, Self::DryRun];
+    pub const ALL: [Self; 4] = [Self::Ipset, Self::Nftables, Self::Xdp, Self::DryRun];
 
     /// Name in options and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ipset => "ipset",
             Self::Nftables => "nftables",
+            Self::Xdp => "xdp",
             Self::DryRun => "dry-run",
         }
     }
@@ -77,7 +99,7 @@ impl FromStr for BackendKind {
 
 /// A name that is no backend's.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown backend {0:?}, expected ipset, nftables or dry-run")]
+#[error("unknown backend {0:?}, expected ipset, nftables, xdp or dry-run")]
 pub struct UnknownBackend(String);
 
 /// Name of the sets: the IPv4 set bears it, the others add to it.
@@ -158,12 +180,20 @@ impl Default for Hooks {
 pub struct Options {
     /// Name of the sets.
     pub set_name: SetName,
-    /// Where packets are dropped. At least one hook is needed.
+    /// Where packets are dropped. At least one hook is needed. XDP comes before all hooks and drops for each.
     pub hooks: Hooks,
     /// Elements that one set may hold, when it is created. A set that exists keeps its size.
     pub max_elements: NonZeroU32,
     /// Timeout of elements that somebody adds by hand without one.
     pub default_timeout: Timeout,
+    /// Interfaces whose incoming packets the XDP program drops; the other backends drop on all.
+    pub interfaces: Vec<String>,
+    /// How the XDP program is attached.
+    pub xdp_mode: XdpMode,
+    /// Where the state of XDP outlives the process.
+    pub xdp_pin: XdpPin,
+    /// Object file of the XDP program instead of the embedded one.
+    pub xdp_object: Option<PathBuf>,
 }
 
 impl Options {
@@ -183,6 +213,10 @@ impl Default for Options {
             default_timeout: Timeout::from_duration(std::time::Duration::from_secs(u64::from(
                 Self::DEFAULT_TIMEOUT_SECS,
             ))),
+            interfaces: Vec::new(),
+            xdp_mode: XdpMode::default(),
+            xdp_pin: XdpPin::default(),
+            xdp_object: None,
         }
     }
 }
@@ -212,8 +246,10 @@ pub fn open(kind: BackendKind, options: &Options) -> Result<Box<dyn SetBackend>,
         BackendKind::Ipset => Ok(Box::new(ipset::Ipset::open(options)?)),
         #[cfg(feature = "nftables")]
         BackendKind::Nftables => Ok(Box::new(nftables::Nftables::open(options)?)),
+        #[cfg(feature = "xdp")]
+        BackendKind::Xdp => Ok(Box::new(Xdp::open(options)?)),
         BackendKind::DryRun => Ok(Box::new(DryRun::default())),
-        #[cfg(not(all(feature = "ipset", feature = "nftables")))]
+        #[cfg(not(all(feature = "ipset", feature = "nftables", feature = "xdp")))]
         absent => Err(BackendError::Unsupported {
             backend: absent.name(),
             facility: "support compiled into this program",

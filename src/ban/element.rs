@@ -193,6 +193,33 @@ pub enum BackendError {
         /// Its maximum.
         max: u32,
     },
+    /// Somebody else holds what is needed, and keeps it.
+    #[error("{backend}: {object} is in use by {holder}; {advice}")]
+    Busy {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What is held, by kind and name.
+        object: String,
+        /// Who holds it.
+        holder: String,
+        /// What the operator can do.
+        advice: &'static str,
+    },
+    /// An interface does not take the program.
+    #[error("{backend}: attaching to interface {interface} in {mode} mode failed; {advice}")]
+    Attach {
+        /// Name of the backend.
+        backend: &'static str,
+        /// Name of the interface.
+        interface: String,
+        /// The mode that was tried.
+        mode: &'static str,
+        /// What the operator can do.
+        advice: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// Any other answer of the kernel.
     #[error("{backend}: {action} failed on {object}")]
     Kernel {

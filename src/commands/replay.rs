@@ -17,7 +17,7 @@ use crate::ban::{Exemption, Exemptions, Manager, Outcome};
 use crate::capture::{FileError, FileSource, FrameBatch};
 use crate::cli::Format;
 use crate::config::Config;
-use crate::event;
+use crate::event::{self, InfoHashes};
 use crate::flow::FlowHasher;
 use crate::judge::{Addresses, BanVerdict, FlowVerdict, Judge, Report, Verdict};
 use crate::metrics::Counters;
@@ -63,7 +63,7 @@ pub fn replay(config: &Config, files: &[PathBuf], format: Format, out: &mut dyn 
         match judge_file(config, path) {
             Ok(outcomes) => {
                 match format {
-                    Format::Json => print_json(path, &outcomes, out)?,
+                    Format::Json => print_json(path, &outcomes, &InfoHashes::new(config.info_hash), out)?,
                     Format::Table => print_table(path, &outcomes, out)?,
                 }
                 if let Some(damage) = outcomes.damage {
@@ -130,7 +130,10 @@ fn judge_file(config: &Config, path: &Path) -> Result<Outcomes, FileError> {
                 Verdict::Ban(verdict) => {
                     let start = *first.get_or_insert(verdict.because.at);
                     let now = Duration::from_micros(verdict.because.at.since(start));
-                    if manager.ban(verdict.address, now) == Outcome::Banned {
+                    if manager.ban(verdict.address, now, verdict.because.at, || {
+                        event::reason(&verdict)
+                    }) == Outcome::Banned
+                    {
                         bans.push(verdict);
                     }
                 }
@@ -161,11 +164,16 @@ fn progress_bar(path: &Path, total: Option<u64>) -> ProgressBar {
     bar
 }
 
-fn print_json(path: &Path, outcomes: &Outcomes, out: &mut dyn Write) -> std::io::Result<()> {
+fn print_json(
+    path: &Path,
+    outcomes: &Outcomes,
+    info_hashes: &InfoHashes,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     let file = path.display().to_string();
     let origin = ("file", file.as_str());
     for verdict in &outcomes.flows {
-        writeln!(out, "{}", event::flow(origin, verdict))?;
+        writeln!(out, "{}", event::flow(origin, verdict, info_hashes))?;
     }
     for verdict in &outcomes.bans {
         writeln!(out, "{}", event::ban(origin, verdict))?;

@@ -3,21 +3,28 @@
 //! [`Config`] has no optional value left except where absence means something. Unknown keys, wrong types
 //! and values out of range are errors that name the value, its source and the limit.
 
+mod former;
 mod load;
 mod values;
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{self, BackendKind, Hooks, SetName};
+use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
 use crate::ban::{BanPolicy, Element, Timeout};
+use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
+use crate::network::Network;
+use crate::sink::{DetectionLogOptions, LineFormat, Rotation};
+use crate::state::Store;
 use btblocker_detectors::{Class, Technique};
 
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
+pub use values::{format_duration, parse_duration};
 
 /// How much certainty strong and weak evidence needs before it adds up to a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,18 +95,36 @@ pub struct Config {
     pub setup: bool,
     /// Drop in the prerouting hook as well.
     pub prerouting: bool,
+    /// How XDP programs are attached.
+    #[serde(with = "values::text")]
+    pub xdp_mode: XdpMode,
+    /// Where XDP maps are pinned, so that bans outlive the daemon.
+    #[serde(with = "values::text")]
+    pub xdp_pin: XdpPin,
     /// How long a host is banned.
     #[serde(with = "values::duration")]
     pub ban_duration: Duration,
     /// Which end of a flow is banned.
     #[serde(with = "values::text")]
     pub ban_target: BanTarget,
-    /// Most hosts that are banned at once.
+    /// How long a ban is remembered after its end, so that the host's next ban lasts twice as long; 0 is not at
+    /// all.
+    #[serde(with = "values::duration")]
+    pub ban_escalation: Duration,
+    /// Length of the IPv6 prefix that is banned for a host, 128 or 64.
+    pub ipv6_prefix: u8,
+    /// Most hosts that are banned at once; further ones are refused and counted.
     pub max_bans: usize,
+    /// Most hosts that are newly banned within a minute; beyond it hosts are only reported. 0 sets no limit.
+    pub max_bans_per_minute: u32,
     /// Lift all bans at the end.
     pub cleanup_on_stop: bool,
     /// Detect and report, but ban nobody.
     pub monitor_only: bool,
+    /// Folder in which bans survive a restart with their reasons; empty: they do not.
+    pub state_dir: PathBuf,
+    /// Unix socket on which the daemon answers commands; empty: it does not.
+    pub control_socket: PathBuf,
     /// Networks that the operator answers for; found from the interfaces when empty.
     #[serde(with = "values::list")]
     pub local_networks: Vec<Element>,
@@ -117,6 +142,11 @@ pub struct Config {
     /// Techniques that are switched off.
     #[serde(with = "values::list")]
     pub disable: Vec<TechniqueName>,
+    /// Byte signatures that are switched off, by their ids.
+    #[serde(with = "values::list")]
+    pub disable_signatures: Vec<SignatureId>,
+    /// How info-hashes are shown.
+    pub info_hash: ShowInfoHash,
     /// How much certainty is demanded.
     pub sensitivity: Sensitivity,
     /// Least entropy of 96 bytes, in bits per byte, for a block to look random.
@@ -138,8 +168,25 @@ pub struct Config {
     /// Longest time that a packet waits in the kernel's ring.
     #[serde(with = "values::duration")]
     pub capture_delay: Duration,
+    /// File that gets every recognised flow with the beginning of its payload; none when empty.
+    pub detection_log: PathBuf,
+    /// How detections are written.
+    #[serde(with = "values::text")]
+    pub detection_log_format: LineFormat,
+    /// Write the payload into JSON detections, too.
+    pub detection_log_payload: bool,
+    /// Size in bytes at which the detection log is rotated.
+    pub detection_log_max_size: u64,
+    /// Rotated detection logs that are kept.
+    pub detection_log_keep: u32,
+    /// Addresses with ports where metrics and health are served over HTTP.
+    #[serde(with = "values::list")]
+    pub metrics_listen: Vec<SocketAddr>,
     /// Least severity of log lines: error, warn, info, debug or trace.
     pub log_level: LogLevel,
+    /// How log lines are written.
+    #[serde(with = "values::text")]
+    pub log_format: LineFormat,
 }
 
 impl Default for Config {
@@ -150,17 +197,26 @@ impl Default for Config {
             set_name: SetName::default(),
             setup: true,
             prerouting: false,
+            xdp_mode: XdpMode::default(),
+            xdp_pin: XdpPin::default(),
             ban_duration: Duration::from_secs(18_000),
             ban_target: BanTarget::Auto,
+            ban_escalation: Duration::ZERO,
+            ipv6_prefix: 128,
             max_bans: 65_536,
+            max_bans_per_minute: 600,
             cleanup_on_stop: false,
             monitor_only: false,
+            state_dir: PathBuf::from("/var/lib/btblocker"),
+            control_socket: PathBuf::from("/run/btblocker/control.sock"),
             local_networks: Vec::new(),
             allow: Vec::new(),
             exempt_ports: vec![22, 53, 80, 443, 853, 5222, 5269],
             classes: vec![ClassName(Class::BitTorrent), ClassName(Class::DhtMaintenance)],
             block_socks: false,
             disable: Vec::new(),
+            disable_signatures: Vec::new(),
+            info_hash: ShowInfoHash::Hashed,
             sensitivity: Sensitivity::Balanced,
             entropy_threshold: 5.9,
             min_payload_size: 60,
@@ -171,14 +227,38 @@ impl Default for Config {
             snaplen: 4_352,
             buffer_size: 16 * 1024 * 1024,
             capture_delay: Duration::from_millis(5),
+            detection_log: PathBuf::new(),
+            detection_log_format: LineFormat::Text,
+            detection_log_payload: false,
+            detection_log_max_size: 64 * 1024 * 1024,
+            detection_log_keep: 5,
+            metrics_listen: Vec::new(),
             log_level: LogLevel::Info,
+            log_format: LineFormat::Text,
         }
     }
 }
 
 impl Config {
-    /// What the kernel sets are told.
-    pub fn backend_options(&self) -> backend::Options {
+    /// Names of the interfaces to watch, each once: `auto` stands for those of the default route.
+    pub fn watched(&self, network: &Network) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in &self.interface {
+            let found = match name.as_str() {
+                "auto" => network.default_interfaces(),
+                name => vec![name],
+            };
+            for name in found {
+                if !names.iter().any(|known| known == name) {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        names
+    }
+
+    /// What the kernel sets are told; `interfaces` are those that an XDP program is attached to.
+    pub fn backend_options(&self, interfaces: Vec<String>) -> backend::Options {
         let defaults = backend::Options::default();
         backend::Options {
             set_name: self.set_name.clone(),
@@ -191,7 +271,18 @@ impl Config {
                 .and_then(NonZeroU32::new)
                 .unwrap_or(defaults.max_elements),
             default_timeout: Timeout::from_duration(self.ban_duration),
+            interfaces,
+            xdp_mode: self.xdp_mode,
+            xdp_pin: self.xdp_pin.clone(),
+            ..defaults
         }
+    }
+
+    /// Where bans are remembered, if they are: bans on paper are not.
+    pub fn store(&self) -> Option<Store> {
+        let on_paper = self.monitor_only || self.backend == BackendKind::DryRun;
+        (!on_paper && !self.state_dir.as_os_str().is_empty())
+            .then(|| Store::new(&self.state_dir, &self.set_name))
     }
 
     /// What the ban manager decides by.
@@ -199,6 +290,10 @@ impl Config {
         BanPolicy {
             duration: self.ban_duration,
             max_bans: self.max_bans,
+            max_bans_per_minute: self.max_bans_per_minute,
+            escalation: self.ban_escalation,
+            ipv6_prefix: self.ipv6_prefix,
+            setup: self.setup,
         }
     }
 
@@ -213,6 +308,7 @@ impl Config {
             classes,
             exempt_ports: self.exempt_ports.clone(),
             sensitivity: self.sensitivity.into(),
+            signatures_off: self.disable_signatures.iter().map(|id| id.0).collect(),
             one_sided: self.one_sided,
         }
     }
@@ -230,6 +326,20 @@ impl Config {
             .ok()
             .and_then(NonZeroU32::new)
             .unwrap_or(NonZeroU32::MAX)
+    }
+
+    /// What the detection log is made with, when it is wanted.
+    pub fn detection_log(&self) -> Option<DetectionLogOptions> {
+        (!self.detection_log.as_os_str().is_empty()).then(|| DetectionLogOptions {
+            path: self.detection_log.clone(),
+            format: self.detection_log_format,
+            payload: self.detection_log_payload,
+            info_hashes: InfoHashes::new(self.info_hash),
+            rotation: Rotation {
+                max_size: self.detection_log_max_size,
+                keep: self.detection_log_keep,
+            },
+        })
     }
 
     /// Batches that wait for one worker at most.
@@ -258,6 +368,10 @@ pub struct ClassName(pub Class);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TechniqueName(pub Technique);
 
+/// The id of a byte signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignatureId(pub &'static str);
+
 /// What is typed on the command line; every value may be absent.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
 pub struct Overrides {
@@ -271,7 +385,7 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
 
-    /// Who holds the bans: ipset, nftables or dry-run [default: ipset]
+    /// Who holds the bans: ipset, nftables, xdp or dry-run [default: ipset]
     #[arg(long, value_name = "NAME", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
@@ -295,6 +409,16 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prerouting: Option<bool>,
 
+    /// How XDP programs are attached: auto, native, generic or offload [default: auto]
+    #[arg(long, value_name = "MODE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xdp_mode: Option<String>,
+
+    /// Where XDP maps are pinned: auto, off or a folder on a bpffs [default: auto]
+    #[arg(long, value_name = "WHERE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xdp_pin: Option<String>,
+
     /// How long a host is banned: seconds, or with a unit such as 30m or 5h [default: 5h]
     #[arg(long, value_name = "TIME", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -310,6 +434,21 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bans: Option<usize>,
 
+    /// How long a ban is remembered after its end, so that the next one lasts twice as long [default: 0]
+    #[arg(long, value_name = "TIME", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ban_escalation: Option<String>,
+
+    /// Length of the IPv6 prefix that is banned for a host: 128 or 64 [default: 128]
+    #[arg(long, value_name = "BITS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_prefix: Option<u8>,
+
+    /// Most hosts that are newly banned within a minute; beyond it hosts are only reported [default: 600]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bans_per_minute: Option<u32>,
+
     /// Lift all bans when the program stops
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -319,6 +458,16 @@ pub struct Overrides {
     #[arg(long, visible_alias = "dry-run", global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor_only: Option<bool>,
+
+    /// Folder in which bans survive a restart with their reasons; "" turns that off [default: /var/lib/btblocker]
+    #[arg(long, value_name = "FOLDER", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<String>,
+
+    /// Unix socket on which the daemon answers commands; "" turns that off [default: /run/btblocker/control.sock]
+    #[arg(long, value_name = "SOCKET", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_socket: Option<String>,
 
     /// Networks that you answer for, separated by commas [default: found from the interfaces]
     #[arg(long, visible_alias = "local-network", value_name = "NETWORKS", global = true)]
@@ -349,6 +498,16 @@ pub struct Overrides {
     #[arg(long, value_name = "TECHNIQUES", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable: Option<String>,
+
+    /// Byte signatures to switch off, by their ids, separated by commas
+    #[arg(long, value_name = "IDS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_signatures: Option<String>,
+
+    /// How info-hashes are shown: hashed (with a salt of this machine), plain or none [default: hashed]
+    #[arg(long, value_name = "HOW", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info_hash: Option<String>,
 
     /// How much certainty is demanded: strict, balanced or aggressive [default: balanced]
     #[arg(long, value_name = "LEVEL", global = true)]
@@ -400,8 +559,43 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture_delay: Option<String>,
 
+    /// File that gets every recognised flow with the beginning of its payload
+    #[arg(long, value_name = "FILE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log: Option<PathBuf>,
+
+    /// How detections are written: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_format: Option<String>,
+
+    /// Write the payload into JSON detections, too
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_payload: Option<bool>,
+
+    /// Size in bytes at which the detection log is rotated [default: 67108864]
+    #[arg(long, value_name = "BYTES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_max_size: Option<u64>,
+
+    /// Rotated detection logs that are kept [default: 5]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_log_keep: Option<u32>,
+
+    /// Addresses with ports, separated by commas, where metrics and health are served over HTTP
+    #[arg(long, value_name = "ADDRESSES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
+
     /// Least severity of log lines: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
+
+    /// How log lines are written: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<String>,
 }

@@ -2,12 +2,20 @@
 //!
 //! The JSON shapes are stable: keys are added, never renamed.
 
+mod info_hash;
+mod sample;
+
+pub use info_hash::{InfoHashes, ShowInfoHash};
+
 use std::net::IpAddr;
 
 use btblocker_detectors::{Class, Client, Timestamp};
 use serde_json::{Map, Value, json};
 
+use crate::ban::Reason;
 use crate::judge::{BanVerdict, FlowVerdict};
+
+pub use sample::{SAMPLE_BYTES, Sample, SampleHome, SampleSender, Samples, samples};
 
 /// RFC 3339 in UTC with microseconds: `2026-11-21T02:37:00.000001Z`.
 pub fn rfc3339(at: Timestamp) -> String {
@@ -48,7 +56,7 @@ fn printable(bytes: &[u8]) -> String {
 }
 
 /// `{"event":"flow",…}`: a flow is judged BitTorrent. `origin` is `("file", path)` or `("interface", name)`.
-pub fn flow(origin: (&str, &str), verdict: &FlowVerdict) -> Value {
+pub fn flow(origin: (&str, &str), verdict: &FlowVerdict, info_hashes: &InfoHashes) -> Value {
     let FlowVerdict {
         at,
         flow,
@@ -81,6 +89,9 @@ pub fn flow(origin: (&str, &str), verdict: &FlowVerdict) -> Value {
     if let Some(client) = client_name(&evidence.client) {
         line.insert("client".into(), json!(client));
     }
+    if let Some(info_hash) = info_hashes.show(evidence.info_hash) {
+        line.insert("info_hash".into(), json!(info_hash));
+    }
     Value::Object(line)
 }
 
@@ -97,6 +108,15 @@ pub fn ban(origin: (&str, &str), verdict: &BanVerdict) -> Value {
         "client": client_name(&verdict.because.evidence.client),
         "reason": verdict.reason(),
     })
+}
+
+/// What the ban manager is to remember of a verdict.
+pub fn reason(verdict: &BanVerdict) -> Reason {
+    Reason {
+        technique: verdict.because.evidence.technique.name().to_owned(),
+        text: verdict.reason(),
+        client: client_name(&verdict.because.evidence.client),
+    }
 }
 
 /// `{"event":"unban",…}`: a ban was lifted or ran out.

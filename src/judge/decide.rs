@@ -98,7 +98,12 @@ impl Judge {
     }
 
     fn see(&mut self, sighting: &Sighting, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
-        let Sighting { at, flow, .. } = *sighting;
+        let Sighting {
+            at, flow, evidence, ..
+        } = *sighting;
+        if evidence.technique == Technique::Signature && self.policy.signatures_off.contains(&evidence.rule) {
+            return;
+        }
         self.remember_flow(sighting);
         self.remember_hosts(sighting);
         if self.judge_flow(flow, at, verdicts) {
@@ -179,6 +184,9 @@ impl Judge {
                 continue;
             }
             let host = self.hosts.entry(own, at, Host::default);
+            if let Some(key) = evidence.key.filter(|_| side == Side::Originator) {
+                host.keys.insert(key, remote);
+            }
             match (evidence.confidence, evidence.technique) {
                 (Confidence::Conclusive, _) if evidence.class == Class::DhtMaintenance => {
                     host.dht.insert(remote, at);
@@ -269,6 +277,10 @@ impl Judge {
             let Some(host) = self.hosts.get(&own, at) else {
                 continue;
             };
+            let reused = |key| host.keys.is_reused(key, remote.address);
+            if side == Side::Originator && evidence.key.is_some_and(reused) {
+                return Some((Corroboration::KeyReuse, Ends::only(side)));
+            }
             let corroboration = match evidence.confidence {
                 Confidence::Strong => strong_with_history(host, evidence.technique, side, at),
                 _ => {

@@ -72,6 +72,33 @@ impl<const N: usize> Remotes<N> {
     }
 }
 
+/// The last public keys of a host, by hash, each with its receiver.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Keys {
+    slots: [Option<(u64, u128)>; 8],
+    next: usize,
+}
+
+impl Keys {
+    /// Remembers a key; the oldest gives way.
+    pub(super) fn insert(&mut self, key: u64, remote: u128) {
+        if !self.slots.contains(&Some((key, remote)))
+            && let Some(slot) = self.slots.get_mut(self.next)
+        {
+            *slot = Some((key, remote));
+            self.next = (self.next + 1) % self.slots.len();
+        }
+    }
+
+    /// Whether another remote got the same key.
+    pub(super) fn is_reused(&self, key: u64, remote: u128) -> bool {
+        self.slots
+            .iter()
+            .flatten()
+            .any(|&(known, receiver)| known == key && receiver != remote)
+    }
+}
+
 /// Flows that wait for corroboration, at most this many per host; the oldest gives way.
 pub(super) const MAX_PENDING: usize = 32;
 
@@ -88,6 +115,9 @@ pub(super) struct Host {
     pub utp: Remotes<8>,
     /// Remotes with which DHT maintenance was proven.
     pub dht: Remotes<4>,
+    /// Hashes of public keys that this host sent in the key exchange of encrypted streams, each with the remote
+    /// that got it. A program that sends one key twice speaks message stream encryption.
+    pub keys: Keys,
     /// Remotes of weak evidence.
     pub weak: Remotes<12>,
     /// Flows with strong evidence that wait for corroboration, oldest first.

@@ -71,6 +71,8 @@ pub struct Policy {
     pub exempt_ports: Vec<u16>,
     /// How much certainty is demanded before strong and weak evidence add up to a ban.
     pub sensitivity: Sensitivity,
+    /// Ids of byte signatures that do not count.
+    pub signatures_off: Vec<&'static str>,
     /// The capture sees only one direction of the traffic: conclusive TCP evidence counts without proof
     /// that the other side answered. UDP evidence stays unproven.
     pub one_sided: bool,
@@ -83,6 +85,7 @@ impl Default for Policy {
             classes: vec![Class::BitTorrent, Class::DhtMaintenance],
             exempt_ports: vec![22, 53, 80, 443, 853, 5222, 5269],
             sensitivity: Sensitivity::Balanced,
+            signatures_off: Vec::new(),
             one_sided: false,
         }
     }

@@ -492,3 +492,78 @@ fn scans_with_utp_are_flagged_but_an_unproven_host_is_not_banned() {
     }
     assert_eq!((court.flows, court.bans.len()), (6, 0));
 }
+
+#[test]
+fn a_public_key_that_two_remotes_get_is_message_stream_encryption() {
+    let with_key = |remote: &str, key| {
+        let mut evidence = evidence(Technique::Mse, Strong, Originator);
+        evidence.key = Some(key);
+        sighting(CLIENT, remote, evidence, Ends::BOTH)
+    };
+    let mut court = Court::new(Policy::default());
+    court
+        .see(with_key("198.51.100.1", 7))
+        .see(with_key("198.51.100.2", 8));
+    assert_eq!(
+        court.flows, 0,
+        "two remotes of one network with keys of their own"
+    );
+    let mut reused = Court::new(Policy::default());
+    reused
+        .see(with_key("198.51.100.1", 7))
+        .see(with_key("198.51.100.1", 7));
+    assert_eq!(reused.flows, 0, "a second try to the same remote");
+    reused.see(with_key("198.51.100.2", 7));
+    assert_eq!(
+        (reused.last, reused.bans.as_slice()),
+        (Some(Corroboration::KeyReuse), &[CLIENT.to_owned()][..])
+    );
+}
+
+#[test]
+fn signatures_that_are_switched_off_do_not_count() {
+    let seen = sighting(
+        CLIENT,
+        PEER,
+        evidence(Technique::Signature, Conclusive, Originator),
+        Ends::BOTH,
+    );
+    check("on", Policy::default(), seen, 1, &[CLIENT]);
+    check(
+        "off",
+        Policy {
+            signatures_off: vec!["rule"],
+            ..Policy::default()
+        },
+        seen,
+        0,
+        &[],
+    );
+}
+
+#[test]
+fn a_socks_proxy_counts_when_it_carries_bittorrent_or_the_operator_says_so() {
+    let negotiation = evidence(Technique::Socks, Strong, Originator).of_class(Class::Socks);
+    let seen = sighting(CLIENT, PEER, negotiation, Ends::BOTH);
+    check("use of a proxy", Policy::default(), seen, 0, &[]);
+    check(
+        "block_socks",
+        Policy {
+            classes: vec![Class::Socks],
+            ..Policy::default()
+        },
+        seen,
+        1,
+        &[CLIENT],
+    );
+    let mut court = Court::new(Policy::default());
+    let mut other = sighting(
+        CLIENT,
+        PEER,
+        evidence(Technique::Handshake, Conclusive, Originator),
+        Ends::BOTH,
+    );
+    other.flow.originator.port += 1;
+    court.see(seen).see(other);
+    assert_eq!((court.flows, court.last), (2, Some(Corroboration::SameHost)));
+}

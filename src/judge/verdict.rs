@@ -18,6 +18,8 @@ pub enum Corroboration {
     SameHost,
     /// The host's own plaintext traffic had named the remote endpoint as a peer.
     LearnedPeer,
+    /// The host sent the same public key to another remote host.
+    KeyReuse,
     /// The host has alike flows to this many remote hosts.
     FanOut(usize),
 }
@@ -30,6 +32,7 @@ impl Corroboration {
             Self::TwoTechniques => "two-techniques",
             Self::SameHost => "same-host",
             Self::LearnedPeer => "learned-peer",
+            Self::KeyReuse => "key-reuse",
             Self::FanOut(_) => "fan-out",
         }
     }
@@ -42,6 +45,7 @@ impl fmt::Display for Corroboration {
             Self::TwoTechniques => f.write_str("two techniques agree on the flow"),
             Self::SameHost => f.write_str("the host speaks BitTorrent on another flow"),
             Self::LearnedPeer => f.write_str("the remote end was named as a peer in the host's own traffic"),
+            Self::KeyReuse => f.write_str("the host sent the same public key to another remote host"),
             Self::FanOut(remotes) => write!(f, "alike flows to {remotes} remote hosts"),
         }
     }

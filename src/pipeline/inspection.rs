@@ -2,6 +2,7 @@
 
 use super::Reader;
 use crate::capture::{FrameBatch, FrameMeta};
+use crate::event::SampleSender;
 use crate::flow::{FlowCounts, FlowHasher, FlowTable, Handle, Inspected, Remembered, Touched, limits};
 use crate::judge::{FlowId, LearnedPeer, Report, Sighting};
 use crate::metrics::Counters;
@@ -21,6 +22,8 @@ pub struct Settings {
     pub options: Options,
     /// Seed of the flow table and of the choice of the worker.
     pub hasher: FlowHasher,
+    /// Where the beginnings of payloads that give evidence go, if anybody wants them.
+    pub samples: Option<SampleSender>,
 }
 
 impl Settings {
@@ -31,6 +34,7 @@ impl Settings {
             stream_buffers: limits::STREAM_BUFFERS.min(flows.get()),
             options: Options::default(),
             hasher: FlowHasher::random(),
+            samples: None,
         }
     }
 }
@@ -48,6 +52,7 @@ struct Shard {
     options: Options,
     ingress: Reader<Ingress>,
     counters: Counters,
+    samples: Option<SampleSender>,
 }
 
 impl Inspection {
@@ -61,6 +66,7 @@ impl Inspection {
                 options: settings.options,
                 ingress,
                 counters: Counters::default(),
+                samples: settings.samples.clone(),
             },
         }
     }
@@ -193,10 +199,13 @@ impl Shard {
             self.counters.reproven += 1;
             out(sighting(seen, proven));
         }
-        let payload_len = match &packet.transport {
-            TransportView::Tcp(segment) => segment.wire_len,
-            TransportView::Udp(datagram) => datagram.wire_len,
+        let (payload_len, payload) = match &packet.transport {
+            TransportView::Tcp(segment) => (segment.wire_len, segment.payload),
+            TransportView::Udp(datagram) => (datagram.wire_len, datagram.payload),
         };
+        if let Some(samples) = &self.samples {
+            samples.send(meta.at, flow, self.findings.evidence(), payload_len, payload);
+        }
         for evidence in self.findings.evidence() {
             let seen = Remembered {
                 evidence: *evidence,

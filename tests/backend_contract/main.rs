@@ -19,7 +19,7 @@ mod script;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use btblocker::backend::{BackendKind, Options, open};
+use btblocker::backend::{BackendKind, Options, XdpPin, open};
 use btblocker::ban::SetBackend;
 use namespace::Namespace;
 
@@ -40,6 +40,8 @@ fn check(kind: BackendKind, cases: &[Case]) {
     for (name, case, max_elements) in cases {
         let options = Options {
             max_elements: (*max_elements).try_into().unwrap(),
+            interfaces: vec!["lo".to_owned()],
+            xdp_pin: XdpPin::Off,
             ..Options::default()
         };
         let case = *case;
@@ -80,4 +82,10 @@ fn nftables_keeps_the_contract() {
 #[test]
 fn dry_run_keeps_the_contract() {
     check(BackendKind::DryRun, cases::ALL);
+}
+
+#[cfg(feature = "xdp")]
+#[test]
+fn xdp_keeps_the_contract() {
+    check(BackendKind::Xdp, cases::ALL);
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use btblocker::backend::{BackendKind, Hooks, Options, open};
+use btblocker::backend::{BackendKind, Hooks, Options, XdpPin, open};
 use btblocker::ban::Change;
 
 use crate::cases::{ban, unban};
@@ -215,10 +215,13 @@ fn passing_from_here(targets: &[&str], wait: Duration) -> Vec<String> {
     })
 }
 
-fn check(kind: BackendKind, hooks: Hooks) {
+/// `leaving` names what a ban does not stop.
+fn check(kind: BackendKind, hooks: Hooks, leaving: &[&str]) {
     let network = Network::new();
     let options = Options {
         hooks,
+        interfaces: ["r1", "r2", "r3"].map(str::to_owned).to_vec(),
+        xdp_pin: XdpPin::Off,
         ..Options::default()
     };
     let backend = network.router.run(move || {
@@ -239,7 +242,7 @@ fn check(kind: BackendKind, hooks: Hooks) {
         .banned
         .run(|| TARGETS.map(|target| connect(address(target), PATIENTLY).unwrap()));
     apply(BANNED.map(|address| ban(address, 600)).to_vec());
-    assert_eq!(network.passing(BRIEFLY), [""; 0], "banned");
+    assert_eq!(network.passing(BRIEFLY), leaving, "banned");
     let still = network
         .banned
         .run(move || established.iter().filter(|tcp| echoes_tcp(tcp, BRIEFLY)).count());
@@ -250,7 +253,7 @@ fn check(kind: BackendKind, hooks: Hooks) {
     assert_eq!(network.passing(PATIENTLY).len(), all, "unbanned");
 
     apply(vec![ban("10.1.0.0/24", 600), ban("fd01::/64", 600)]);
-    assert_eq!(network.passing(BRIEFLY), [""; 0], "networks are banned");
+    assert_eq!(network.passing(BRIEFLY), leaving, "networks are banned");
     network.assert_innocent_passes();
     apply(vec![unban("10.1.0.0/24"), unban("fd01::/64")]);
 
@@ -276,20 +279,32 @@ const PREROUTING: Hooks = Hooks {
 
 #[test]
 fn ipset_stops_the_packets_of_banned_hosts() {
-    check(BackendKind::Ipset, Hooks::default());
+    check(BackendKind::Ipset, Hooks::default(), &[]);
 }
 
 #[test]
 fn nftables_stops_the_packets_of_banned_hosts() {
-    check(BackendKind::Nftables, Hooks::default());
+    check(BackendKind::Nftables, Hooks::default(), &[]);
 }
 
 #[test]
 fn ipset_at_prerouting_alone_stops_them() {
-    check(BackendKind::Ipset, PREROUTING);
+    check(BackendKind::Ipset, PREROUTING, &[]);
 }
 
 #[test]
 fn nftables_at_prerouting_alone_stops_them() {
-    check(BackendKind::Nftables, PREROUTING);
+    check(BackendKind::Nftables, PREROUTING, &[]);
+}
+
+/// XDP sees what comes in: what the router itself sends to a banned host leaves, and the answer is dropped.
+#[cfg(feature = "xdp")]
+#[test]
+fn xdp_stops_the_packets_of_banned_hosts() {
+    let leaving = BANNED.map(|address| format!("router: one way to {address}"));
+    check(
+        BackendKind::Xdp,
+        Hooks::default(),
+        &leaving.each_ref().map(String::as_str),
+    );
 }

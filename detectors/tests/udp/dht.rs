@@ -121,7 +121,7 @@ fn an_answer_with_a_long_transaction_proves_the_responder() {
             (O, 0, &ping(b"abcd"), &["dht/ping conclusive O +"]),
             (
                 R,
-                10_001,
+                10_600,
                 &response(b"", b"abcd"),
                 &["dht/response conclusive R +"],
             ),

@@ -361,8 +361,9 @@ fn an_encrypted_handshake_is_told_by_its_flights() {
         (
             "no exact size",
             &[300, 300, 300, 300, 300, 300],
-            &["mse/utp-mse-shape weak O +OR"],
+            &["mse/utp-mse strong O +OR"],
         ),
+        ("third too long", &[300, 300, 891, 300, 300, 300], &[]),
         ("first too long", &[609, 221, 124, 484], &[]),
         ("second too short", &[455, 95, 124, 484], &[]),
         ("nothing follows", &[455, 221, 124], &[]),
@@ -388,6 +389,65 @@ fn retransmissions_do_not_count_twice_and_a_lost_packet_ends_it() {
     let mut lost = seen;
     lost.remove(2);
     assert_eq!(encrypted(&mut Flow::new(), &lost), [""; 0]);
+}
+
+/// A download in the middle of a connection: `count` messages of `size` bytes, each in packets of 1,400 bytes
+/// and a shorter last one, filled by `content`.
+fn download(count: u64, size: usize, content: fn(usize, u64) -> Vec<u8>) -> Vec<Seen> {
+    let mut pair = Pair::new();
+    pair.open();
+    for message in 0..count {
+        for part in content(size, message + 1).chunks(1400) {
+            pair.data(R, part).state(O);
+        }
+        pair.data(O, &content(34, message + 99));
+    }
+    pair.seen.split_off(2)
+}
+
+fn text(len: usize, _: u64) -> Vec<u8> {
+    b"The quick brown fox jumps over the lazy dog. "
+        .iter()
+        .cycle()
+        .take(len)
+        .copied()
+        .collect()
+}
+
+fn sizes_told(seen: &[Seen]) -> Vec<String> {
+    let said = play_on(&mut Flow::new(), seen);
+    let sizes = said.iter().filter(|one| one.technique == Technique::Entropy);
+    sizes.map(words).collect()
+}
+
+#[test]
+fn encrypted_blocks_are_told_by_where_they_end() {
+    let told = [
+        "entropy/rc4-blocks strong R +OR",
+        "entropy/rc4-blocks conclusive R +OR",
+    ];
+    for (name, seen, expected) in [
+        ("five blocks", download(5, 16_397, random), &told[..1]),
+        ("eight blocks", download(8, 16_397, random), &told),
+        ("three blocks", download(3, 16_397, random), &[]),
+        ("text in blocks", download(30, 16_397, text), &[]),
+        ("bare blocks", download(30, 16_384, random), &[]),
+        ("records", download(30, 16_406, random), &[]),
+        ("Noise frames of 64 KiB", download(30, 65_535, random), &[]),
+    ] {
+        assert_eq!(sizes_told(&seen), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_lost_packet_forgets_where_blocks_ended() {
+    let mut lost = download(5, 16_397, random);
+    lost.retain(|(.., bytes)| bytes.len() != 20 + 1400 || bytes[16..18] != [0, 15]);
+    assert!(lost.len() < download(5, 16_397, random).len());
+    assert_eq!(sizes_told(&lost), [""; 0]);
+    let mut twice = download(5, 16_397, random);
+    twice.insert(9, twice[2].clone());
+    assert_eq!(sizes_told(&twice), ["entropy/rc4-blocks strong R +OR"]);
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! Loading the program into the kernel.
+//!
+//! The object is built from `contrib/xdp/btblocker_xdp.c`, committed and embedded, so neither clang nor a file
+//! is needed at run time. Loading attaches nothing.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Once;
+
+use libbpf_rs::{MapCore, Object, ObjectBuilder, PrintLevel};
+
+use super::interface::Framing;
+use super::maps::{Maps, SHAPES};
+use super::pins::Pins;
+use super::{io_error, kernel};
+use crate::backend::Options;
+use crate::ban::BackendError;
+
+/// Aligned as ELF wants it.
+#[repr(align(8))]
+struct Aligned<T: ?Sized>(T);
+
+static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../contrib/xdp/btblocker_xdp.o"));
+
+/// A loaded program in its two shapes.
+#[derive(Debug)]
+pub(super) struct Program {
+    ethernet: OwnedFd,
+    raw_ip: OwnedFd,
+}
+
+impl Program {
+    /// The shape for an interface.
+    pub(super) fn for_framing(&self, framing: Framing) -> BorrowedFd<'_> {
+        match framing {
+            Framing::Ethernet => self.ethernet.as_fd(),
+            Framing::RawIp => self.raw_ip.as_fd(),
+        }
+    }
+}
+
+/// Loads the program with maps of the configured size, or with the pinned maps where there are some.
+pub(super) fn load(options: &Options, pins: Option<&Pins>) -> Result<(Program, Maps), BackendError> {
+    static PRINT_TO_LOG: Once = Once::new();
+    PRINT_TO_LOG.call_once(|| {
+        libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
+            log::debug!("libbpf: {}", text.trim_end())
+        })));
+    });
+
+    let path = options.xdp_object.as_deref();
+    let name = path.unwrap_or(Path::new("embedded object")).display().to_string();
+    let failed = |action: &'static str| {
+        let name = name.clone();
+        move |error| kernel(action, name, io_error(error))
+    };
+    let mut builder = ObjectBuilder::default();
+    let mut object = match path {
+        Some(path) => builder.open_file(path),
+        None => builder.open_memory(&OBJECT.0),
+    }
+    .map_err(failed("reading the XDP program"))?;
+
+    for mut map in object.maps_mut() {
+        let Some(shape) = SHAPES.iter().find(|shape| map.name() == shape.name) else {
+            continue;
+        };
+        if let Some(pins) = pins.filter(|pins| pins.map(shape.name).exists()) {
+            map.reuse_fd(shape.open_pinned(pins)?.as_fd())
+                .map_err(failed("taking over the pinned maps"))?;
+        } else if shape.holds_bans() {
+            map.set_max_entries(options.max_elements.get())
+                .map_err(failed("sizing the maps"))?;
+        }
+    }
+    let object = object.load().map_err(failed(
+        "loading the XDP program (CAP_BPF is needed, too; level debug logs the verifier)",
+    ))?;
+
+    let program = Program {
+        ethernet: descriptor(&object, "bt_ethernet", &name)?,
+        raw_ip: descriptor(&object, "bt_raw_ip", &name)?,
+    };
+    let maps = Maps::open(|shape| {
+        let map = object
+            .maps()
+            .find(|map| map.name() == shape.name)
+            .ok_or_else(|| lacks(&name, shape.name))?;
+        libbpf_rs::MapHandle::try_from(&map).map_err(failed("opening the maps"))
+    })?;
+    Ok((program, maps))
+}
+
+fn descriptor(object: &Object, program: &str, name: &str) -> Result<OwnedFd, BackendError> {
+    let program = object
+        .progs()
+        .find(|candidate| candidate.name() == program)
+        .ok_or_else(|| lacks(name, program))?;
+    program
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| kernel("opening the XDP program", name.to_owned(), error))
+}
+
+fn lacks(object: &str, part: &str) -> BackendError {
+    BackendError::Missing {
+        backend: super::BACKEND,
+        object: format!("{part} in {object}"),
+    }
+}

@@ -1,0 +1,85 @@
+//! The detection log of a running daemon.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::lab::{Daemon, cable, play};
+use crate::namespace::in_namespace;
+
+#[test]
+fn recognised_flows_are_written_with_their_payload() {
+    in_namespace(|| {
+        cable();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("detections");
+        let log = path.to_str().unwrap();
+        let mut daemon = Daemon::start(&["--monitor-only", "--detection-log", log]);
+        play("bt-libtorrent-plain-v4");
+        daemon.wait_for("banned");
+        assert!(daemon.stop().1.success());
+        let text = fs::read_to_string(&path).unwrap();
+        for part in [
+            "watched: tcp 10.77.1.11:",
+            "  technique    handshake ",
+            "|.BitTorrent prot|",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    });
+}
+
+#[test]
+fn json_detections_have_the_payload_when_asked() {
+    in_namespace(|| {
+        cable();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("detections");
+        let log = path.to_str().unwrap();
+        for (more, with) in [(&[][..], false), (&["--detection-log-payload"], true)] {
+            let arguments = [
+                &[
+                    "--monitor-only",
+                    "--detection-log",
+                    log,
+                    "--detection-log-format=json",
+                ],
+                more,
+            ];
+            let mut daemon = Daemon::start(&arguments.concat());
+            play("bt-libtorrent-plain-v4");
+            daemon.wait_for("banned");
+            daemon.stop();
+            let text = fs::read_to_string(&path).unwrap();
+            let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+            assert_eq!(
+                (&last["event"], last["payload"].is_string()),
+                (&"detection".into(), with),
+                "{last}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_missing_folder_is_one_error_line_and_a_full_file_is_moved() {
+    in_namespace(|| {
+        cable();
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let path = missing.join("detections");
+        let log = path.to_str().unwrap();
+        let size = ["--detection-log-max-size=4096", "--detection-log-keep=1"];
+        let arguments = [&["--monitor-only", "--detection-log", log][..], &size].concat();
+        let mut daemon = Daemon::start(&arguments);
+        play("bt-libtorrent-plain-v4");
+        daemon.wait_for("detections cannot be written");
+        fs::create_dir(&missing).unwrap();
+        fs::write(&path, [b'x'; 4_096]).unwrap();
+        play("bt-transmission-v4");
+        daemon.wait_for("written again");
+        assert!(daemon.stop().1.success());
+        assert_eq!(fs::read(missing.join("detections.1")).unwrap(), [b'x'; 4_096]);
+        assert!(fs::read_to_string(&path).unwrap().contains("10.77.1."));
+    });
+}

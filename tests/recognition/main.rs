@@ -1,0 +1,6 @@
+//! Whole flows through the inspectors and the judge: what is BitTorrent, and what only resembles it.
+
+mod datagram_lookalikes;
+mod encrypted;
+mod script;
+mod stream_lookalikes;
