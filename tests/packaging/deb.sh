@@ -30,6 +30,7 @@ trap cleanup EXIT
 step() { printf '== %s (%s s)\n' "$1" "$SECONDS"; }
 fail() {
     printf 'FAILED: %s\n' "$1" >&2
+    inside journalctl --no-pager --lines=30 --unit=btblocker >&2 || true
     exit 1
 }
 inside() { timeout 120 nsenter -t "$leader" -a env PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
@@ -48,6 +49,8 @@ fi
 mkdir -p "$root" "$work/upper" "$work/internal"
 mount -t overlay -o "lowerdir=$base,upperdir=$work/upper,workdir=$work/internal" overlay "$root"
 rm -f "$root/etc/machine-id"
+# There is no network to wait for.
+ln -s /dev/null "$root/etc/systemd/system/systemd-networkd-wait-online.service"
 mkdir "$root/packages"
 cp "$package" "$root/packages/old.deb"
 # The next version, with another default configuration.
