@@ -12,7 +12,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev libipset-dev libnftnl-dev libmnl-dev \
 	libbpf-dev libelf-dev zlib1g-dev
 RUN_PACKAGES := iproute2 nftables iptables ipset
-TEST_PACKAGES := $(RUN_PACKAGES) procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
+TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
 LINT_PACKAGES := shellcheck
 DEB_PACKAGES := dpkg-dev lintian

@@ -1,12 +1,12 @@
 //! What is typed on the command line; no I/O.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::ban::Element;
-use crate::config::Overrides;
+use crate::config::{Overrides, parse_duration};
 
 /// Recognises BitTorrent on network interfaces and bans the hosts that speak it in the kernel.
 ///
@@ -52,7 +52,7 @@ pub enum Command {
     Setup,
     /// Remove the kernel's sets and drop rules, with all bans
     Teardown,
-    /// List the bans in the kernel's sets
+    /// List the bans in force: the running daemon's, or without one those in the kernel's sets
     Bans {
         /// How to print: a table for people, or JSON Lines
         #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -67,14 +67,33 @@ pub enum Command {
         #[arg(long, conflicts_with = "addresses")]
         all: bool,
     },
-    /// Ban hosts by hand, for the configured time
+    /// Ban hosts by hand
     Ban {
-        /// Addresses
+        /// Addresses or networks
         #[arg(required = true, value_name = "ADDRESS")]
-        addresses: Vec<IpAddr>,
+        addresses: Vec<Element>,
+        /// For how long: seconds, or with a unit such as 30m or 5h; ban_duration when absent
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+        time: Option<Duration>,
     },
-    /// Check privileges, interfaces, sets and rules
-    Check,
+    /// Have the running daemon never ban hosts until it ends, and lift their bans
+    Allow {
+        /// Addresses or networks
+        #[arg(required = true, value_name = "ADDRESS")]
+        addresses: Vec<Element>,
+    },
+    /// Show how the running daemon is: interfaces, counters, bans
+    Status {
+        /// How to print: a table for people, or JSON Lines
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Check privileges, kernel, interfaces, sets and rules, and prove that a ban drops packets
+    Check {
+        /// How to print: a table for people, or JSON Lines
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
     /// Print the effective configuration, with the source of each value
     Config,
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 
 use btblocker::cli::{Cli, Command};
 use btblocker::config::{self, Loaded};
-use btblocker::{commands, daemon};
+use btblocker::{commands, daemon, logging};
 
 /// Exit status for wrong usage and configuration.
 const USAGE: u8 = 2;
@@ -21,10 +21,10 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    env_logger::Builder::new()
-        .filter_level(loaded.config.log_level.into())
-        .format_target(false)
-        .init();
+    logging::start(loaded.config.log_level.into(), loaded.config.log_format);
+    for note in &loaded.notes {
+        log::warn!("{note}");
+    }
     match run(cli.command.unwrap_or(Command::Run), &loaded) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has had enough.
@@ -47,8 +47,10 @@ fn run(command: Command, loaded: &Loaded) -> anyhow::Result<()> {
         Command::Teardown => commands::teardown(config, &mut out)?,
         Command::Bans { format } => commands::bans(config, format, &mut out)?,
         Command::Unban { addresses, all } => commands::unban(config, &addresses, all, &mut out)?,
-        Command::Ban { addresses } => commands::ban(config, &addresses, &mut out)?,
-        Command::Check => commands::check(config, &mut out)?,
+        Command::Ban { addresses, time } => commands::ban(config, &addresses, time, &mut out)?,
+        Command::Allow { addresses } => commands::allow(config, &addresses, &mut out)?,
+        Command::Status { format } => commands::status(config, format, &mut out)?,
+        Command::Check { format } => commands::check(config, format, &mut out)?,
         Command::Config => commands::config(loaded, &mut out)?,
     }
     out.flush()?;

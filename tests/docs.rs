@@ -1,5 +1,12 @@
 //! README and code agree.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
+
 use std::fs;
 use std::path::Path;
 
@@ -64,5 +71,35 @@ fn every_flag_names_a_key_and_its_default() {
                 "--{key}: help says {default}, it is {real}"
             );
         }
+    }
+}
+
+#[test]
+fn the_commented_configuration_equals_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/btblocker.toml");
+    let text = fs::read_to_string(path).unwrap();
+    let is_key = |line: &&str| line.split(" = ").next().is_some_and(|key| !key.contains(' '));
+    let lines: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(is_key)
+        .filter(|line| line.contains(" = "))
+        .collect();
+    let values = serde_json::to_value(Config::default()).unwrap();
+    let mut keys: Vec<&str> = lines.iter().filter_map(|line| line.split(" = ").next()).collect();
+    keys.sort_unstable();
+    let known: Vec<&String> = values.as_object().unwrap().keys().collect();
+    assert_eq!(keys, known);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.toml");
+    fs::write(&file, lines.join("\n")).unwrap();
+    let overrides = btblocker::config::Overrides {
+        config: Some(file),
+        ..Default::default()
+    };
+    let loaded = btblocker::config::load(&overrides).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    for line in text.lines() {
+        assert!(line.is_empty() || line.starts_with('#'), "{line:?} is in force");
     }
 }

@@ -42,7 +42,7 @@ exec unshare --net sh -ec '
 SCRIPT
 chmod 755 "$root/usr/local/bin/in-own-network"
 
-options=(-q --register=no --keep-unit --as-pid2 --resolv-conf=copy-host --capability=all --console=pipe -D "$root"
+options=(-q --register=no --keep-unit --as-pid2 --resolv-conf=copy-host --capability=all --system-call-filter=bpf --console=pipe -D "$root"
     --bind-ro="$(rustc --print sysroot)":/opt/rust --bind=/dev/net/tun --chdir=/root/btblocker
     --setenv=PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 certificates=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}

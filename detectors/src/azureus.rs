@@ -39,7 +39,10 @@ fn is_message(bytes: &[u8], id_at: usize) -> bool {
     else {
         return false;
     };
+    // The upper half of the byte behind the id is for flags.
+    let version = bytes.get(id_at.saturating_add(id.len())).map(|byte| byte & 15);
     (id_length + 5..LONGEST).contains(&length)
+        && matches!(version, Some(1 | 2))
         && signatures::at(Anchor::AzureusMessageId, Transport::Tcp, id)
             .next()
             .is_some()
@@ -63,6 +66,11 @@ mod tests {
             ),
             ("text", b"the AZ_HANDSHAKE message", false),
             ("wrong id length", b"\0\0\0\x20\0\0\0\x0bAZ_HANDSHAKE\x01", false),
+            (
+                "unknown version",
+                b"\0\0\0\x20\0\0\0\x0cAZ_HANDSHAKE\x07d0:0:e",
+                false,
+            ),
             ("unknown id", b"\0\0\0\x20\0\0\0\x0cAZ_HANDSHOOK\x01", false),
             (
                 "message too short for its id",

@@ -124,13 +124,18 @@ fn parse(bytes: &[u8], cut: bool) -> Option<Message<'_>> {
         Err(_) => return None,
     }
     let kind = kind?;
-    let dict = if kind == Kind::Response {
-        results
-    } else {
-        arguments.or(results)
+    let dict = match kind {
+        Kind::Query => arguments,
+        Kind::Response => results,
+        Kind::Error => None,
+        Kind::Cut => arguments.or(results),
     };
     let body = dict.map(Body::read).unwrap_or_default();
-    let sound = (body.id && (kind != Kind::Query || method.is_some())) || (kind == Kind::Error && error);
+    let sound = match kind {
+        Kind::Query => body.id && method.is_some(),
+        Kind::Response | Kind::Cut => body.id,
+        Kind::Error => error,
+    };
     if !sound {
         return None;
     }

@@ -11,6 +11,10 @@
 //! only dropped. Expiry is the kernel's: bans end without this process. Deliberately not here: who is banned
 //! and for how long (`ban`), and when to look whether the kernel still holds it.
 
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+mod chains;
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+mod conntrack;
 mod dry_run;
 #[cfg(any(feature = "ipset", feature = "nftables"))]
 mod family;
@@ -20,6 +24,7 @@ mod ipset;
 mod netlink;
 #[cfg(feature = "nftables")]
 mod nftables;
+mod proof;
 #[cfg(any(feature = "ipset", feature = "nftables"))]
 mod ruleset;
 #[cfg(feature = "xdp")]
@@ -36,7 +41,12 @@ use crate::ban::{BackendError, SetBackend, Timeout};
 #[cfg(any(feature = "ipset", feature = "nftables"))]
 use family::Family;
 
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+pub use chains::{BaseChain, base_chains};
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+pub use conntrack::Conntrack;
 pub use dry_run::DryRun;
+pub use proof::{ProofError, prove};
 #[cfg(feature = "xdp")]
 pub use xdp::{Xdp, XdpCounters};
 pub use xdp_options::{BadXdpPin, UnknownXdpMode, XdpMode, XdpPin};

@@ -1,22 +1,49 @@
 //! The ban manager: a cache in front of the kernel set.
 //!
-//! It knows what is banned until when, so that a repeated ban costs no system call; it renews a ban while
+//! It knows who is banned until when and why, so that a repeated ban costs no system call; it renews a ban while
 //! evidence continues, lifts it, and puts back what somebody else removed from the kernel. Expiry itself is
 //! the kernel's. Time is an argument: a monotonic duration since some fixed start.
+//!
+//! Policy, in the order in which it is applied to a host that is to be banned:
+//! 1. exempt hosts are refused;
+//! 2. a host whose ban has more than half of its time to run is left alone, otherwise its clock starts anew;
+//! 3. when `max_bans` are in force, further hosts are refused (never does a ban displace another);
+//! 4. when `max_bans_per_minute` hosts were newly to be banned within a minute, further ones are refused until
+//!    fewer ask;
+//! 5. the duration doubles with each earlier ban that is remembered.
+//!
+//! What the kernel is told is not a list of changes but the state of the elements that changed, so what waits is
+//! bounded by the number of bans, and one change that the kernel refuses keeps no other from being made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BackendError, Change, Element, Exemption, Exemptions, SetBackend, Timeout};
+use btblocker_detectors::Timestamp;
+
+use super::brake::Brake;
+use super::history::{History, escalated};
+use super::{BackendError, Change, Element, Exemption, Exemptions, Reason, Record, SetBackend, Timeout};
+
+/// Refusals in a row, of changes one by one, after which the kernel is taken to refuse everything.
+const HOPELESS: usize = 4;
 
 /// What the ban manager decides by.
 #[derive(Clone, Copy, Debug)]
 pub struct BanPolicy {
-    /// How long a host is banned.
+    /// How long a host is banned for the first time.
     pub duration: Duration,
     /// Most hosts that are banned at once; further hosts are refused and counted.
     pub max_bans: usize,
+    /// Most hosts that are newly banned within a minute; 0 sets no limit.
+    pub max_bans_per_minute: u32,
+    /// How long a ban is remembered after its end, so that the next one lasts twice as long; zero: not at all.
+    pub escalation: Duration,
+    /// Length of the IPv6 prefix that is banned for a host: 128, or 64 unless an exempt address lies in it.
+    pub ipv6_prefix: u8,
+    /// Whether sets and rules that are missing are made anew.
+    pub setup: bool,
 }
 
 /// What became of a request to ban.
@@ -32,6 +59,51 @@ pub enum Outcome {
     Exempt(Exemption),
     /// So many hosts are banned that no more are taken.
     Full,
+    /// So many hosts were newly to be banned within a minute that no more are taken.
+    Storm,
+}
+
+/// How often what happened, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// New bans.
+    pub banned: u64,
+    /// Bans whose clock started anew.
+    pub renewed: u64,
+    /// Requests for which nothing was to do.
+    pub cached: u64,
+    /// Requests to ban an exempt host.
+    pub exempt: u64,
+    /// Requests refused because of `max_bans`.
+    pub full: u64,
+    /// Requests refused because of `max_bans_per_minute`.
+    pub storm: u64,
+    /// Bans given up because the kernel's set was full.
+    pub kernel_full: u64,
+    /// Bans lifted.
+    pub unbanned: u64,
+    /// Bans that ran out.
+    pub expired: u64,
+    /// Bans put back because the kernel did not hold them any more.
+    pub restored: u64,
+}
+
+impl Tally {
+    /// Name and value of every counter.
+    pub fn named(&self) -> [(&'static str, u64); 10] {
+        [
+            ("banned", self.banned),
+            ("renewed", self.renewed),
+            ("cached", self.cached),
+            ("exempt", self.exempt),
+            ("full", self.full),
+            ("storm", self.storm),
+            ("kernel_full", self.kernel_full),
+            ("unbanned", self.unbanned),
+            ("expired", self.expired),
+            ("restored", self.restored),
+        ]
+    }
 }
 
 /// Bans in force, and the kernel set that holds them.
@@ -39,10 +111,16 @@ pub struct Manager {
     backend: Box<dyn SetBackend>,
     exemptions: Exemptions,
     policy: BanPolicy,
-    /// Deadline of each ban.
-    active: HashMap<Element, Duration>,
-    /// Changes that the kernel has not taken yet.
-    pending: Vec<Change>,
+    active: HashMap<Element, Record>,
+    /// Elements whose state the kernel has not been told.
+    dirty: BTreeSet<Element>,
+    /// Elements that the kernel refused by themselves; tried again by the reconciliation.
+    refused: BTreeSet<Element>,
+    history: History,
+    brake: Brake,
+    tally: Tally,
+    /// Whether bans or their records changed since it was last asked.
+    changed: bool,
 }
 
 impl Manager {
@@ -53,7 +131,12 @@ impl Manager {
             exemptions,
             policy,
             active: HashMap::new(),
-            pending: Vec::new(),
+            dirty: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            history: History::new(policy.escalation, policy.max_bans),
+            brake: Brake::new(policy.max_bans_per_minute),
+            tally: Tally::default(),
+            changed: false,
         }
     }
 
@@ -67,82 +150,226 @@ impl Manager {
         &self.exemptions
     }
 
+    /// How often what happened.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Whether `max_bans_per_minute` keeps hosts from being banned at this time.
+    pub fn is_storm(&mut self, now: Duration) -> bool {
+        self.brake.is_holding(now)
+    }
+
+    /// Whether bans were made, renewed or lifted since the last call. Counted flows are no change.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What is banned for a host: itself, or its IPv6 prefix when no exempt address lies in that.
+    pub fn element_for(&self, address: IpAddr) -> Element {
+        if address.is_ipv6()
+            && let Some(prefix) = Element::network(address, self.policy.ipv6_prefix)
+            && self.exemptions.of_element(prefix).is_none()
+        {
+            return prefix;
+        }
+        Element::host(address)
+    }
+
     /// Replaces the exemptions and lifts the bans that they forbid; returns the lifted ones.
     pub fn exempt(&mut self, exemptions: Exemptions) -> Vec<Element> {
         self.exemptions = exemptions;
         let forbidden = |element: &Element| self.exemptions.of_element(*element).is_some();
         let lifted: Vec<Element> = self.active.keys().copied().filter(forbidden).collect();
         for element in &lifted {
-            self.active.remove(element);
-            self.pending.push(Change::Unban(*element));
+            self.unban(*element);
         }
         lifted
     }
 
-    /// Bans a host. The change waits for [`Manager::flush`].
-    pub fn ban(&mut self, address: IpAddr, now: Duration) -> Outcome {
+    /// Bans a host for evidence of packet time `since`; `because` is asked when the ban is new. The change waits
+    /// for [`Manager::flush`].
+    pub fn ban(
+        &mut self,
+        address: IpAddr,
+        now: Duration,
+        since: Timestamp,
+        because: impl FnOnce() -> Reason,
+    ) -> Outcome {
         if let Some(why) = self.exemptions.of(address) {
+            self.tally.exempt += 1;
             return Outcome::Exempt(why);
         }
-        let element = Element::host(address);
-        let deadline = now + self.policy.duration;
-        let running = self
-            .active
-            .get(&element)
-            .map_or(Duration::ZERO, |until| until.saturating_sub(now));
-        if running > self.policy.duration / 2 {
-            return Outcome::Cached;
-        }
-        if running.is_zero()
-            && self.active.len() >= self.policy.max_bans
-            && !self.active.contains_key(&element)
+        let element = self.element_for(address);
+        if let Some(record) = self.active.get_mut(&element)
+            && record.deadline > now
         {
-            self.expire(now);
-            if self.active.len() >= self.policy.max_bans {
-                return Outcome::Full;
+            if record.deadline - now > record.duration / 2 {
+                self.tally.cached += 1;
+                return Outcome::Cached;
             }
+            record.deadline = now + record.duration;
+            self.mark(element);
+            self.tally.renewed += 1;
+            return Outcome::Renewed;
         }
-        self.active.insert(element, deadline);
-        self.pending
-            .push(Change::Ban(element, Timeout::from_duration(self.policy.duration)));
-        if running.is_zero() {
-            Outcome::Banned
-        } else {
-            Outcome::Renewed
+        if !self.has_room(element, now) {
+            self.tally.full += 1;
+            return Outcome::Full;
+        }
+        if !self.brake.admits(element, now) {
+            self.tally.storm += 1;
+            return Outcome::Storm;
+        }
+        self.retire(element);
+        let times = self.history.times(element, now).saturating_add(1);
+        let duration = escalated(self.policy.duration, times);
+        self.active.insert(
+            element,
+            Record {
+                reason: Arc::new(because()),
+                since,
+                deadline: now + duration,
+                duration,
+                flows: 1,
+                times,
+            },
+        );
+        self.mark(element);
+        self.tally.banned += 1;
+        Outcome::Banned
+    }
+
+    /// Bans a host or network by command for `duration`, whatever its ban was before. It does not count for
+    /// escalation. The change waits for [`Manager::flush`].
+    pub fn ban_by_hand(
+        &mut self,
+        element: Element,
+        duration: Duration,
+        now: Duration,
+        since: Timestamp,
+    ) -> Outcome {
+        if let Some(why) = self.exemptions.of_element(element) {
+            self.tally.exempt += 1;
+            return Outcome::Exempt(why);
+        }
+        if !self.has_room(element, now) {
+            self.tally.full += 1;
+            return Outcome::Full;
+        }
+        let before = self.active.remove(&element);
+        let outcome = match before {
+            None => Outcome::Banned,
+            Some(_) => Outcome::Renewed,
+        };
+        let (flows, times) = before.map_or((0, 0), |record| (record.flows, record.times));
+        self.active.insert(
+            element,
+            Record {
+                reason: Arc::new(Reason::by_hand()),
+                since,
+                deadline: now + duration,
+                duration,
+                flows,
+                times,
+            },
+        );
+        self.mark(element);
+        self.tally.banned += 1;
+        outcome
+    }
+
+    /// Counts one more flow of a host, if it is banned.
+    pub fn count_flow(&mut self, address: IpAddr) {
+        let element = self.element_for(address);
+        if let Some(record) = self.active.get_mut(&element) {
+            record.flows = record.flows.saturating_add(1);
         }
     }
 
-    /// Lifts a ban; whether there was one. The change waits for [`Manager::flush`].
+    /// The ban in force that covers a host or network: its own, or for a host that of its IPv6 prefix.
+    pub fn covering(&self, element: Element) -> Option<Element> {
+        let known = |element: &Element| self.active.contains_key(element);
+        let prefix = || element.is_host().then(|| self.element_for(element.address()));
+        Some(element).filter(known).or_else(|| prefix().filter(known))
+    }
+
+    /// Lifts a ban, and forgets that there was one; whether there was. The change waits for [`Manager::flush`].
     pub fn unban(&mut self, element: Element) -> bool {
         let known = self.active.remove(&element).is_some();
-        self.pending.push(Change::Unban(element));
+        self.history.forgive(element);
+        self.mark(element);
+        self.tally.unbanned += u64::from(known);
         known
     }
 
-    /// Hands all waiting changes to the kernel. What it does not take stays waiting.
+    /// Tells the kernel what has changed. What it does not take is tried again later, except that bans for which
+    /// its set has no room are given up. Sets and rules that are missing are made at once, and everything is put
+    /// back into them.
     ///
     /// # Errors
     /// The backend's, unchanged.
-    pub fn flush(&mut self) -> Result<(), BackendError> {
-        if self.pending.is_empty() {
+    pub fn flush(&mut self, now: Duration) -> Result<(), BackendError> {
+        if self.dirty.is_empty() {
             return Ok(());
         }
-        self.backend.apply(&self.pending)?;
-        self.pending.clear();
-        Ok(())
+        match self.apply_dirty(now) {
+            Err(BackendError::Missing { .. }) if self.policy.setup => {
+                self.backend.ensure()?;
+                self.dirty.extend(self.active.keys());
+                self.apply_dirty(now)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Takes over what the kernel holds already, from an earlier run.
     ///
     /// # Errors
     /// The backend's, unchanged.
-    pub fn adopt(&mut self, now: Duration) -> Result<usize, BackendError> {
+    pub fn adopt(&mut self, now: Duration, since: Timestamp) -> Result<usize, BackendError> {
         let held = self.backend.list()?;
         for entry in &held {
             let remaining = entry.remaining.unwrap_or(self.policy.duration);
-            self.active.insert(entry.element, now + remaining);
+            let record = Record {
+                reason: Arc::new(Reason::unknown()),
+                since,
+                deadline: now + remaining,
+                duration: remaining.max(self.policy.duration),
+                flows: 0,
+                times: 1,
+            };
+            self.active.insert(entry.element, record);
         }
+        self.changed |= !held.is_empty();
         Ok(held.len())
+    }
+
+    /// Takes over bans that were remembered outside of the kernel. Of a ban that is in force already only what
+    /// the kernel does not know is taken; others are made anew for the time that is left. Returns how many were
+    /// made anew.
+    pub fn restore(
+        &mut self,
+        remembered: impl IntoIterator<Item = (Element, Record)>,
+        now: Duration,
+    ) -> usize {
+        let mut anew = 0;
+        for (element, record) in remembered {
+            if let Some(known) = self.active.get_mut(&element) {
+                *known = Record {
+                    deadline: known.deadline,
+                    ..record
+                };
+            } else if record.deadline > now
+                && self.exemptions.of_element(element).is_none()
+                && self.active.len() < self.policy.max_bans
+            {
+                self.active.insert(element, record);
+                self.mark(element);
+                anew += 1;
+            }
+        }
+        anew
     }
 
     /// Compares what should be banned with what the kernel holds, and has the missing bans put back with
@@ -151,25 +378,21 @@ impl Manager {
     /// # Errors
     /// The backend's, unchanged.
     pub fn reconcile(&mut self, now: Duration) -> Result<usize, BackendError> {
-        self.expire(now);
-        if self.backend.verify().is_err() {
-            self.backend.ensure()?;
+        self.history.prune(now);
+        match self.backend.verify() {
+            Err(BackendError::Missing { .. }) if self.policy.setup => self.backend.ensure()?,
+            outcome => outcome?,
         }
-        let held: HashMap<Element, Option<Duration>> = self
-            .backend
-            .list()?
-            .into_iter()
-            .map(|held| (held.element, held.remaining))
-            .collect();
-        for (element, deadline) in &self.active {
-            let waiting = |change: &Change| matches!(change, Change::Ban(waiting, _) if waiting == element);
-            if !held.contains_key(element) && !self.pending.iter().any(waiting) {
-                let remaining = Timeout::from_duration(deadline.saturating_sub(now));
-                self.pending.push(Change::Ban(*element, remaining));
+        let held: BTreeSet<Element> = self.backend.list()?.iter().map(|held| held.element).collect();
+        let mut missing = 0;
+        for (element, record) in &self.active {
+            if record.deadline > now && !held.contains(element) && self.dirty.insert(*element) {
+                missing += usize::from(!self.refused.contains(element));
             }
         }
-        let missing = self.pending.len();
-        self.flush()?;
+        self.dirty.append(&mut self.refused);
+        self.flush(now)?;
+        self.tally.restored += missing as u64;
         Ok(missing)
     }
 
@@ -178,208 +401,120 @@ impl Manager {
         let over: Vec<Element> = self
             .active
             .iter()
-            .filter(|(_, until)| **until <= now)
+            .filter(|(_, record)| record.deadline <= now)
             .map(|(element, _)| *element)
             .collect();
         for element in &over {
-            self.active.remove(element);
+            self.retire(*element);
         }
         over
     }
 
-    /// Bans in force with their remaining time.
-    pub fn active(&self, now: Duration) -> impl ExactSizeIterator<Item = (Element, Duration)> {
-        self.active
-            .iter()
-            .map(move |(element, until)| (*element, until.saturating_sub(now)))
+    /// Bans in force, in no order.
+    pub fn active(&self) -> impl ExactSizeIterator<Item = (Element, &Record)> {
+        self.active.iter().map(|(element, record)| (*element, record))
     }
 
     /// Lifts all bans that this manager knows of.
     ///
     /// # Errors
     /// The backend's, unchanged.
-    pub fn clear(&mut self) -> Result<usize, BackendError> {
-        let all: Vec<Element> = self.active.drain().map(|(element, _)| element).collect();
-        self.pending
-            .extend(all.iter().map(|element| Change::Unban(*element)));
-        self.flush()?;
+    pub fn clear(&mut self, now: Duration) -> Result<usize, BackendError> {
+        let all: Vec<Element> = self.active.keys().copied().collect();
+        for element in &all {
+            self.unban(*element);
+        }
+        self.flush(now)?;
         Ok(all.len())
+    }
+
+    fn mark(&mut self, element: Element) {
+        self.dirty.insert(element);
+        self.changed = true;
+    }
+
+    /// Whether one more may be banned; what has run out makes room.
+    fn has_room(&mut self, element: Element, now: Duration) -> bool {
+        let fits = |manager: &Self| {
+            manager.active.len() < manager.policy.max_bans || manager.active.contains_key(&element)
+        };
+        if !fits(self) {
+            self.expire(now);
+        }
+        fits(self)
+    }
+
+    /// Ends a ban whose time is over.
+    fn retire(&mut self, element: Element) {
+        if let Some(record) = self.active.remove(&element) {
+            self.history.remember(element, record.times, record.deadline);
+            self.tally.expired += 1;
+            self.changed = true;
+        }
+    }
+
+    fn apply_dirty(&mut self, now: Duration) -> Result<(), BackendError> {
+        let change = |element: &Element| match self.active.get(element) {
+            Some(record) if record.deadline > now => {
+                Change::Ban(*element, Timeout::from_duration(record.deadline - now))
+            }
+            _ => Change::Unban(*element),
+        };
+        let changes: Vec<Change> = self.dirty.iter().map(change).collect();
+        match self.backend.apply(&changes) {
+            Ok(()) => {
+                self.dirty.clear();
+                Ok(())
+            }
+            Err(error) if may_concern_one(&error) => self.apply_one_by_one(&changes),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds out which changes the kernel takes when it has refused them as a whole. Bans for which there is no
+    /// room are given up; what is refused otherwise while others are taken waits for the reconciliation.
+    fn apply_one_by_one(&mut self, changes: &[Change]) -> Result<(), BackendError> {
+        let (mut taken, mut refused, mut last) = (false, Vec::new(), None);
+        for change in changes {
+            let (Change::Ban(element, _) | Change::Unban(element)) = *change;
+            match self.backend.apply(&[*change]) {
+                Ok(()) => {
+                    taken = true;
+                    self.dirty.remove(&element);
+                }
+                Err(error @ BackendError::Full { .. }) => {
+                    taken = true;
+                    last = Some(error);
+                    self.dirty.remove(&element);
+                    self.active.remove(&element);
+                    self.tally.kernel_full += 1;
+                    self.changed = true;
+                }
+                Err(error) => {
+                    refused.push(element);
+                    let all = !may_concern_one(&error) || (!taken && refused.len() == HOPELESS);
+                    last = Some(error);
+                    if all {
+                        break;
+                    }
+                }
+            }
+        }
+        if taken {
+            for element in refused {
+                self.dirty.remove(&element);
+                self.refused.insert(element);
+            }
+        }
+        last.map_or(Ok(()), Err)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-    use crate::ban::Held;
-
-    /// A kernel set in memory, shared with the test.
-    #[derive(Clone, Default)]
-    struct FakeSet(Arc<Mutex<FakeState>>);
-
-    #[derive(Default)]
-    struct FakeState {
-        held: HashMap<Element, u32>,
-        calls: usize,
-        rule_is_missing: bool,
-        refuses: bool,
-    }
-
-    impl SetBackend for FakeSet {
-        fn name(&self) -> &'static str {
-            "fake"
-        }
-        fn ensure(&mut self) -> Result<(), BackendError> {
-            self.0.lock().unwrap().rule_is_missing = false;
-            Ok(())
-        }
-        fn verify(&mut self) -> Result<(), BackendError> {
-            match self.0.lock().unwrap().rule_is_missing {
-                true => Err(BackendError::Missing {
-                    backend: "fake",
-                    object: "rule".into(),
-                }),
-                false => Ok(()),
-            }
-        }
-        fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError> {
-            let mut state = self.0.lock().unwrap();
-            state.calls += 1;
-            if state.refuses {
-                return Err(BackendError::Full {
-                    backend: "fake",
-                    set: "set".into(),
-                    max: 0,
-                });
-            }
-            for change in changes {
-                match change {
-                    Change::Ban(element, timeout) => state.held.insert(*element, timeout.secs()),
-                    Change::Unban(element) => state.held.remove(element),
-                };
-            }
-            Ok(())
-        }
-        fn list(&mut self) -> Result<Vec<Held>, BackendError> {
-            let state = self.0.lock().unwrap();
-            let held = |(element, secs): (&Element, &u32)| Held {
-                element: *element,
-                remaining: Some(Duration::from_secs((*secs).into())),
-            };
-            Ok(state.held.iter().map(held).collect())
-        }
-        fn teardown(&mut self) -> Result<(), BackendError> {
-            self.0.lock().unwrap().held.clear();
-            Ok(())
-        }
-    }
-
-    const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 8, 0, 7));
-
-    fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
-    }
-
-    fn manager(max_bans: usize) -> (Manager, FakeSet) {
-        let set = FakeSet::default();
-        let policy = BanPolicy {
-            duration: secs(100),
-            max_bans,
-        };
-        (
-            Manager::new(Box::new(set.clone()), Exemptions::default(), policy),
-            set,
-        )
-    }
-
-    #[test]
-    fn a_repeated_ban_costs_no_call_until_half_its_time_is_over() {
-        let (mut manager, set) = manager(10);
-        for (now, outcome, calls) in [
-            (0, Outcome::Banned, 1),
-            (1, Outcome::Cached, 1),
-            (49, Outcome::Cached, 1),
-            (50, Outcome::Renewed, 2),
-            (99, Outcome::Cached, 2),
-            (151, Outcome::Banned, 3),
-        ] {
-            assert_eq!(manager.ban(HOST, secs(now)), outcome, "at {now}");
-            manager.flush().unwrap();
-            assert_eq!(set.0.lock().unwrap().calls, calls, "at {now}");
-        }
-        assert_eq!(set.0.lock().unwrap().held[&Element::host(HOST)], 100);
-    }
-
-    #[test]
-    fn exempt_hosts_are_not_banned_and_a_new_exemption_lifts_a_ban() {
-        let (mut manager, set) = manager(10);
-        assert_eq!(
-            manager.ban("127.0.0.1".parse().unwrap(), secs(0)),
-            Outcome::Exempt(Exemption::Loopback)
-        );
-        manager.ban(HOST, secs(0));
-        manager.flush().unwrap();
-        let mut exemptions = Exemptions::default();
-        exemptions.add("10.8.0.0/24".parse().unwrap(), Exemption::Allowed);
-        assert_eq!(manager.exempt(exemptions), [Element::host(HOST)]);
-        manager.flush().unwrap();
-        assert!(set.0.lock().unwrap().held.is_empty());
-        assert_eq!(manager.ban(HOST, secs(1)), Outcome::Exempt(Exemption::Allowed));
-    }
-
-    #[test]
-    fn no_more_than_the_maximum_is_banned_and_expiry_makes_room() {
-        let (mut manager, _) = manager(2);
-        let host = |last| IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, last));
-        assert_eq!(manager.ban(host(1), secs(0)), Outcome::Banned);
-        assert_eq!(manager.ban(host(2), secs(10)), Outcome::Banned);
-        assert_eq!(manager.ban(host(3), secs(20)), Outcome::Full);
-        assert_eq!(manager.ban(host(3), secs(101)), Outcome::Banned);
-    }
-
-    #[test]
-    fn what_others_removed_comes_back_with_its_remaining_time() {
-        let (mut manager, set) = manager(10);
-        manager.ban(HOST, secs(0));
-        manager.flush().unwrap();
-        assert_eq!(manager.reconcile(secs(1)).unwrap(), 0);
-        *set.0.lock().unwrap() = FakeState {
-            rule_is_missing: true,
-            ..FakeState::default()
-        };
-        assert_eq!(manager.reconcile(secs(30)).unwrap(), 1);
-        let state = set.0.lock().unwrap();
-        assert_eq!(
-            (state.held[&Element::host(HOST)], state.rule_is_missing),
-            (70, false)
-        );
-    }
-
-    #[test]
-    fn changes_that_the_kernel_refused_are_tried_again() {
-        let (mut manager, set) = manager(10);
-        manager.ban(HOST, secs(0));
-        set.0.lock().unwrap().refuses = true;
-        assert!(manager.flush().is_err());
-        set.0.lock().unwrap().refuses = false;
-        manager.flush().unwrap();
-        assert!(set.0.lock().unwrap().held.contains_key(&Element::host(HOST)));
-    }
-
-    #[test]
-    fn bans_of_an_earlier_run_are_taken_over() {
-        let (mut manager, set) = manager(10);
-        set.0.lock().unwrap().held.insert(Element::host(HOST), 80);
-        assert_eq!(manager.adopt(secs(0)).unwrap(), 1);
-        assert_eq!(manager.ban(HOST, secs(1)), Outcome::Cached);
-        assert_eq!(
-            manager.active(secs(20)).collect::<Vec<_>>(),
-            [(Element::host(HOST), secs(60))]
-        );
-        assert!(manager.unban(Element::host(HOST)));
-        manager.flush().unwrap();
-        assert!(set.0.lock().unwrap().held.is_empty());
-        assert_eq!(manager.ban(HOST, secs(2)), Outcome::Banned);
+/// Whether the kernel may have refused for the sake of one change among others.
+fn may_concern_one(error: &BackendError) -> bool {
+    match error {
+        BackendError::Full { .. } => true,
+        BackendError::Kernel { source, .. } => source.kind() != std::io::ErrorKind::TimedOut,
+        _ => false,
     }
 }

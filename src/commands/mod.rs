@@ -2,10 +2,12 @@
 
 mod bans;
 mod check;
+mod daemon;
 mod replay;
 
-pub use bans::{ban, bans, setup, teardown, unban};
+pub use bans::{allow, ban, bans, setup, teardown, unban};
 pub use check::check;
+pub use daemon::status;
 pub use replay::replay;
 
 use std::io::Write;

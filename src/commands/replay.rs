@@ -130,7 +130,10 @@ fn judge_file(config: &Config, path: &Path) -> Result<Outcomes, FileError> {
                 Verdict::Ban(verdict) => {
                     let start = *first.get_or_insert(verdict.because.at);
                     let now = Duration::from_micros(verdict.because.at.since(start));
-                    if manager.ban(verdict.address, now) == Outcome::Banned {
+                    if manager.ban(verdict.address, now, verdict.because.at, || {
+                        event::reason(&verdict)
+                    }) == Outcome::Banned
+                    {
                         bans.push(verdict);
                     }
                 }

@@ -7,6 +7,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 
+use super::former::{self, Former};
 use super::values::format_duration;
 use super::{Config, Overrides};
 use crate::ban::Timeout;
@@ -53,6 +54,8 @@ pub enum ConfigError {
 pub struct Loaded {
     /// The values.
     pub config: Config,
+    /// Settings of the environment that have no effect, each with the reason.
+    pub notes: Vec<String>,
     sources: Sources,
 }
 
@@ -80,6 +83,7 @@ impl Sources {
     fn describe(&self, metadata: &figment::Metadata, key: &str) -> String {
         match metadata.name.as_ref() {
             "command line" => format!("flag --{}", key.replace('_', "-")),
+            former::SOURCE => format!("variable {}", former::variable(key).unwrap_or(key)),
             name if name.contains("environment") => format!("variable {PREFIX}{}", key.to_uppercase()),
             name if name.contains("TOML") => match self.line_of(key) {
                 Some(line) => format!("file {}:{line}", self.file.display()),
@@ -168,6 +172,35 @@ impl Sources {
             longest,
         )?;
         time(
+            "ban_escalation",
+            config.ban_escalation,
+            Duration::ZERO,
+            Duration::from_secs(365 * 86_400),
+        )?;
+        range(
+            "ipv6_prefix",
+            config.ipv6_prefix.to_string(),
+            "128 or 64".to_owned(),
+            matches!(config.ipv6_prefix, 64 | 128),
+        )?;
+        number(
+            "max_bans_per_minute",
+            config.max_bans_per_minute.into(),
+            0,
+            65_536,
+        )?;
+        for (key, path) in [
+            ("state_dir", &config.state_dir),
+            ("control_socket", &config.control_socket),
+        ] {
+            range(
+                key,
+                path.display().to_string(),
+                "an absolute path, or nothing,".to_owned(),
+                path.as_os_str().is_empty() || path.is_absolute(),
+            )?;
+        }
+        time(
             "capture_delay",
             config.capture_delay,
             Duration::from_millis(1),
@@ -215,7 +248,11 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
     if file.exists() {
         figment = figment.merge(Toml::file_exact(&file));
     }
-    figment = figment.merge(Env::prefixed(PREFIX)).merge(CommandLine(overrides));
+    let former = Former::read(|name| std::env::var(name).ok());
+    figment = figment
+        .merge(&former)
+        .merge(Env::prefixed(PREFIX))
+        .merge(CommandLine(overrides));
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let sources = Sources { figment, file, text };
     let config: Config = sources
@@ -223,7 +260,11 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
         .extract()
         .map_err(|error| sources.explain(error))?;
     sources.check(&config)?;
-    Ok(Loaded { config, sources })
+    Ok(Loaded {
+        config,
+        notes: former.notes,
+        sources,
+    })
 }
 
 /// The command line as a source of its own, so that errors can name it.
@@ -325,6 +366,15 @@ mod tests {
             ("exempt_ports = [22, 99999]", &["exempt_ports", "99999"]),
             ("set_name = \"a b\"", &["set_name", "a b", "letters"]),
             ("snaplen = 3", &["snaplen", "256 to 65535"]),
+            ("ipv6_prefix = 56", &["ipv6_prefix", "56", "128 or 64"]),
+            ("ban_escalation = \"2y\"", &["ban_escalation", "2y", "30m"]),
+            (
+                "ban_escalation = \"400d\"",
+                &["ban_escalation", "400d", "0 to 365d"],
+            ),
+            ("max_bans_per_minute = -1", &["max_bans_per_minute", "-1"]),
+            ("state_dir = \"state\"", &["state_dir", "absolute"]),
+            ("control_socket = 5", &["control_socket"]),
             (
                 "sensitivity = \"high\"",
                 &["sensitivity", "high", "strict", "aggressive"],
@@ -334,6 +384,20 @@ mod tests {
                 &["disable", "dhtt", "no such technique", "udp-tracker"],
             ),
             ("interface = ", &["TOML"]),
+            (
+                "detection_log_max_size = 9",
+                &["detection_log_max_size", "4096 to"],
+            ),
+            ("detection_log_keep = 2000", &["detection_log_keep", "0 to 1000"]),
+            (
+                "detection_log_format = \"xml\"",
+                &["detection_log_format", "xml", "text or json"],
+            ),
+            ("log_format = \"xml\"", &["log_format", "xml", "text or json"]),
+            (
+                "metrics_listen = \"9475\"",
+                &["metrics_listen", "9475", ".toml:1"],
+            ),
         ] {
             let error = with_file(text, Overrides::default()).unwrap_err().to_string();
             for part in needed {

@@ -3,9 +3,11 @@
 //! [`Config`] has no optional value left except where absence means something. Unknown keys, wrong types
 //! and values out of range are errors that name the value, its source and the limit.
 
+mod former;
 mod load;
 mod values;
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,9 +20,11 @@ use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
 use crate::network::Network;
 use crate::sink::{DetectionLogOptions, LineFormat, Rotation};
+use crate::state::Store;
 use btblocker_detectors::{Class, Technique};
 
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
+pub use values::{format_duration, parse_duration};
 
 /// How much certainty strong and weak evidence needs before it adds up to a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,12 +107,24 @@ pub struct Config {
     /// Which end of a flow is banned.
     #[serde(with = "values::text")]
     pub ban_target: BanTarget,
-    /// Most hosts that are banned at once.
+    /// How long a ban is remembered after its end, so that the host's next ban lasts twice as long; 0 is not at
+    /// all.
+    #[serde(with = "values::duration")]
+    pub ban_escalation: Duration,
+    /// Length of the IPv6 prefix that is banned for a host, 128 or 64.
+    pub ipv6_prefix: u8,
+    /// Most hosts that are banned at once; further ones are refused and counted.
     pub max_bans: usize,
+    /// Most hosts that are newly banned within a minute; beyond it hosts are only reported. 0 sets no limit.
+    pub max_bans_per_minute: u32,
     /// Lift all bans at the end.
     pub cleanup_on_stop: bool,
     /// Detect and report, but ban nobody.
     pub monitor_only: bool,
+    /// Folder in which bans survive a restart with their reasons; empty: they do not.
+    pub state_dir: PathBuf,
+    /// Unix socket on which the daemon answers commands; empty: it does not.
+    pub control_socket: PathBuf,
     /// Networks that the operator answers for; found from the interfaces when empty.
     #[serde(with = "values::list")]
     pub local_networks: Vec<Element>,
@@ -163,8 +179,14 @@ pub struct Config {
     pub detection_log_max_size: u64,
     /// Rotated detection logs that are kept.
     pub detection_log_keep: u32,
+    /// Addresses with ports where metrics and health are served over HTTP.
+    #[serde(with = "values::list")]
+    pub metrics_listen: Vec<SocketAddr>,
     /// Least severity of log lines: error, warn, info, debug or trace.
     pub log_level: LogLevel,
+    /// How log lines are written.
+    #[serde(with = "values::text")]
+    pub log_format: LineFormat,
 }
 
 impl Default for Config {
@@ -179,9 +201,14 @@ impl Default for Config {
             xdp_pin: XdpPin::default(),
             ban_duration: Duration::from_secs(18_000),
             ban_target: BanTarget::Auto,
+            ban_escalation: Duration::ZERO,
+            ipv6_prefix: 128,
             max_bans: 65_536,
+            max_bans_per_minute: 600,
             cleanup_on_stop: false,
             monitor_only: false,
+            state_dir: PathBuf::from("/var/lib/btblocker"),
+            control_socket: PathBuf::from("/run/btblocker/control.sock"),
             local_networks: Vec::new(),
             allow: Vec::new(),
             exempt_ports: vec![22, 53, 80, 443, 853, 5222, 5269],
@@ -205,7 +232,9 @@ impl Default for Config {
             detection_log_payload: false,
             detection_log_max_size: 64 * 1024 * 1024,
             detection_log_keep: 5,
+            metrics_listen: Vec::new(),
             log_level: LogLevel::Info,
+            log_format: LineFormat::Text,
         }
     }
 }
@@ -249,11 +278,22 @@ impl Config {
         }
     }
 
+    /// Where bans are remembered, if they are: bans on paper are not.
+    pub fn store(&self) -> Option<Store> {
+        let on_paper = self.monitor_only || self.backend == BackendKind::DryRun;
+        (!on_paper && !self.state_dir.as_os_str().is_empty())
+            .then(|| Store::new(&self.state_dir, &self.set_name))
+    }
+
     /// What the ban manager decides by.
     pub fn ban_policy(&self) -> BanPolicy {
         BanPolicy {
             duration: self.ban_duration,
             max_bans: self.max_bans,
+            max_bans_per_minute: self.max_bans_per_minute,
+            escalation: self.ban_escalation,
+            ipv6_prefix: self.ipv6_prefix,
+            setup: self.setup,
         }
     }
 
@@ -394,6 +434,21 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bans: Option<usize>,
 
+    /// How long a ban is remembered after its end, so that the next one lasts twice as long [default: 0]
+    #[arg(long, value_name = "TIME", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ban_escalation: Option<String>,
+
+    /// Length of the IPv6 prefix that is banned for a host: 128 or 64 [default: 128]
+    #[arg(long, value_name = "BITS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_prefix: Option<u8>,
+
+    /// Most hosts that are newly banned within a minute; beyond it hosts are only reported [default: 600]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bans_per_minute: Option<u32>,
+
     /// Lift all bans when the program stops
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -403,6 +458,16 @@ pub struct Overrides {
     #[arg(long, visible_alias = "dry-run", global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor_only: Option<bool>,
+
+    /// Folder in which bans survive a restart with their reasons; "" turns that off [default: /var/lib/btblocker]
+    #[arg(long, value_name = "FOLDER", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<String>,
+
+    /// Unix socket on which the daemon answers commands; "" turns that off [default: /run/btblocker/control.sock]
+    #[arg(long, value_name = "SOCKET", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_socket: Option<String>,
 
     /// Networks that you answer for, separated by commas [default: found from the interfaces]
     #[arg(long, visible_alias = "local-network", value_name = "NETWORKS", global = true)]
@@ -519,8 +584,18 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_log_keep: Option<u32>,
 
+    /// Addresses with ports, separated by commas, where metrics and health are served over HTTP
+    #[arg(long, value_name = "ADDRESSES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
+
     /// Least severity of log lines: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
+
+    /// How log lines are written: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<String>,
 }

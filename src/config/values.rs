@@ -12,7 +12,10 @@ use btblocker_detectors::{Class, Technique};
 use super::{ClassName, SignatureId, TechniqueName};
 
 /// A time: whole seconds, or a number with `ms`, `s`, `m`, `h` or `d`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is wrong with the text, and what would be right.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
@@ -33,8 +36,11 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The shortest exact way to write a time.
-pub(super) fn format_duration(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
+    if millis == 0 {
+        return "0".to_owned();
+    }
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
         if millis >= size && millis.is_multiple_of(size) {
             return format!("{}{unit}", millis / size);
@@ -259,7 +265,7 @@ mod tests {
         for text in ["", "h", "-5", "5 weeks", "99999999999999999999s", "1.5h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
-        for text in ["5h", "90s", "2d", "7ms", "61s"] {
+        for text in ["5h", "90s", "2d", "7ms", "61s", "0"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }

@@ -15,7 +15,8 @@ pub(super) struct Answerable {
 }
 
 impl Answerable {
-    pub(super) fn new(config: &Config, network: &Network) -> Self {
+    /// `allowed` are those that commands have allowed.
+    pub(super) fn new(config: &Config, network: &Network, allowed: &[Element]) -> Self {
         let found = || {
             let prefixes = network.local_networks().into_iter();
             prefixes
@@ -28,7 +29,7 @@ impl Answerable {
             config.local_networks.clone()
         };
         let mut exemptions = Exemptions::default();
-        for element in &config.allow {
+        for element in config.allow.iter().chain(allowed) {
             exemptions.add(*element, Exemption::Allowed);
         }
         for (addresses, why) in [

@@ -1,14 +1,14 @@
 //! One thread per interface, each with its dispatcher.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 use log::{info, warn};
 
 use crate::capture::{
-    CaptureError, CaptureStatus, FrameBatch, FrameSink, KernelCounters, LiveCapture, LiveOptions, Stop,
+    CaptureError, CaptureStatus, FrameBatch, FrameSink, KernelCounters, KernelStats, LiveCapture,
+    LiveOptions, Stop,
 };
 use crate::config::Config;
 use crate::pipeline::{Dispatcher, Workers};
@@ -17,17 +17,30 @@ use crate::pipeline::{Dispatcher, Workers};
 pub(super) struct Captures {
     threads: Vec<(String, JoinHandle<Result<(), CaptureError>>)>,
     counters: Vec<(String, Arc<KernelCounters>)>,
-    /// Whether the interface is captured now.
-    running: Vec<(String, Arc<AtomicBool>)>,
+    states: Vec<State>,
+}
+
+/// State of an interface that is captured.
+const RUNNING: &str = "running";
+
+/// What an interface's capture last said of itself.
+type State = Arc<Mutex<String>>;
+
+/// One interface as it is.
+pub(super) struct InterfaceState {
+    pub(super) name: String,
+    /// `running`, or why it is not.
+    pub(super) state: String,
+    pub(super) stats: KernelStats,
 }
 
 /// Takes an interface's frames and news.
 struct Sink {
     interface: String,
     dispatcher: Dispatcher,
-    running: Arc<AtomicBool>,
     /// Dropped when the state of the interface is known.
     begun: Option<Sender<()>>,
+    state: State,
 }
 
 impl FrameSink for Sink {
@@ -35,15 +48,18 @@ impl FrameSink for Sink {
         self.dispatcher.dispatch(batch);
     }
     fn status(&mut self, status: &CaptureStatus) {
-        self.running
-            .store(*status == CaptureStatus::Running, Ordering::Relaxed);
-        self.begun = None;
+        let state = match status {
+            CaptureStatus::Running => RUNNING.to_owned(),
+            CaptureStatus::Waiting { reason } => format!("waiting: {reason}"),
+        };
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         match status {
-            CaptureStatus::Running => info!("{}: capturing on {0}", self.interface),
+            CaptureStatus::Running => info!(interface = self.interface; "capturing on {}", self.interface),
             CaptureStatus::Waiting { reason } => {
-                warn!("{}: not capturing: {reason}; waiting for it", self.interface);
+                warn!(interface = self.interface; "not capturing: {reason}; waiting for it");
             }
         }
+        self.begun = None;
     }
 }
 
@@ -72,18 +88,18 @@ impl Captures {
         let mut captures = Self {
             threads: Vec::new(),
             counters: Vec::new(),
-            running: Vec::new(),
+            states: Vec::new(),
         };
         for mut capture in opened {
             let interface = capture.name().to_owned();
             captures.counters.push((interface.clone(), capture.counters()));
-            let running = Arc::new(AtomicBool::new(false));
-            captures.running.push((interface.clone(), Arc::clone(&running)));
+            let state = State::default();
+            captures.states.push(Arc::clone(&state));
             let mut sink = Sink {
                 interface: interface.clone(),
                 dispatcher: workers.dispatcher(),
-                running,
                 begun: Some(begun.clone()),
+                state,
             };
             let stop = stop.clone();
             let thread = std::thread::Builder::new()
@@ -97,6 +113,11 @@ impl Captures {
         Ok(captures)
     }
 
+    /// The kernel's counters by interface.
+    pub(super) fn counters(&self) -> Vec<(String, Arc<KernelCounters>)> {
+        self.counters.clone()
+    }
+
     /// Whether every thread still runs.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         for (interface, thread) in &self.threads {
@@ -105,16 +126,27 @@ impl Captures {
         Ok(())
     }
 
+    /// Every interface as it is.
+    pub(super) fn states(&self) -> impl Iterator<Item = InterfaceState> {
+        self.counters
+            .iter()
+            .zip(&self.states)
+            .map(|((name, counters), state)| InterfaceState {
+                name: name.clone(),
+                state: state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                stats: counters.stats(),
+            })
+    }
+
     /// Names of the interfaces that are captured now, and of those that are waited for.
-    pub(super) fn interfaces(&self) -> (Vec<&str>, Vec<&str>) {
-        let names = |captured: bool| {
-            self.running
-                .iter()
-                .filter(|(_, running)| running.load(Ordering::Relaxed) == captured)
-                .map(|(name, _)| name.as_str())
-                .collect()
-        };
-        (names(true), names(false))
+    pub(super) fn interfaces(&self) -> (Vec<String>, Vec<String>) {
+        let (running, waiting): (Vec<_>, Vec<_>) =
+            self.states().partition(|interface| interface.state == RUNNING);
+        let name = |interface: InterfaceState| interface.name;
+        (
+            running.into_iter().map(name).collect(),
+            waiting.into_iter().map(name).collect(),
+        )
     }
 
     /// Waits for the threads, after the stop signal.
@@ -129,8 +161,8 @@ impl Captures {
         }
         for (interface, counters) in self.counters {
             let stats = counters.stats();
-            info!(
-                "{interface}: {} frames received, {} dropped by the kernel, {} by the interface",
+            info!(interface;
+                "{} frames received, {} dropped by the kernel, {} by the interface",
                 stats.received, stats.dropped, stats.if_dropped
             );
         }

@@ -3,25 +3,32 @@
 //! The calling thread is the judge's: it hears reports, bans, and is the only one that writes to the kernel.
 //! Order at the start: configuration, network, kernel set, captures, workers, capture threads; what is missing
 //! stops the start before a packet is read. Order at the end: captures stop, queues drain, bans stay (or are
-//! lifted when so configured).
+//! lifted when so configured). What is remembered of them and the control socket are there before the captures.
 
 mod addresses;
+mod answer;
 mod capture;
+mod connections;
+#[cfg(test)]
+mod flood_tests;
+mod memory;
 mod notify;
+mod serve;
 mod tell;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use btblocker_detectors::Timestamp;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-use log::{debug, error, info, warn};
+use crossbeam_channel::{Receiver, select};
+use log::{error, info, warn};
 
 use crate::backend::{self, BackendKind};
-use crate::ban::{Manager, Outcome};
+use crate::ban::{BackendError, Element, Manager, Outcome};
 use crate::capture::Stop;
 use crate::config::Config;
-use crate::event::{self, InfoHashes, SampleSender};
+use crate::control::{Asked, ControlError, Server};
+use crate::event::{self, SampleSender};
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
@@ -30,13 +37,17 @@ use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 
 use addresses::Answerable;
 use capture::Captures;
+use connections::Connections;
+use memory::{Memory, wall_clock};
 use notify::ServiceManager;
+use serve::Served;
 use tell::Tell;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
-/// How often the kernel's set is compared with what should be banned.
-const RECONCILE: Duration = Duration::from_secs(5);
+/// How often the kernel's set is compared with what should be banned. With a tick on top, what others took away is
+/// back within five seconds.
+const RECONCILE: Duration = Duration::from_secs(4);
 /// Longest time between two looks at the clock, at signals and at the network.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -54,25 +65,42 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         !interfaces.is_empty(),
         "interface auto: there is no default route; name the interface with --interface"
     );
-    let answerable = Answerable::new(config, &network);
+    let answerable = Answerable::new(config, &network, &[]);
     let (tell, samples) = Tell::start(config, &interfaces)?;
+    let control = control(config)?;
+    let start = Instant::now();
+    let mut manager = manager(config, &interfaces, &answerable)?;
+    let memory = Memory::recall(config, &mut manager, start.elapsed())?;
+    manager.flush(start.elapsed())?;
     let mut daemon = Daemon {
         config,
         service_manager: ServiceManager::new(),
-        manager: manager(config, &interfaces, &answerable)?,
+        manager,
         answerable,
+        allowed: Vec::new(),
+        memory,
+        control,
+        connections: Connections::start(config)?,
         judge: Judge::new(config.policy()),
         ingress: Published::new(Ingress::new(&network, &interfaces)),
         interfaces,
         watcher,
         board: Board::default(),
-        start: Instant::now(),
+        start,
         verdicts: Vec::new(),
-        info_hashes: InfoHashes::new(config.info_hash),
         refused: false,
         tell,
+        storm: false,
     };
-    let outcome = daemon.watch(&stop, samples);
+    let served = Arc::new(Served {
+        board: daemon.board.clone(),
+        counts: Arc::clone(daemon.tell.counts()),
+        backend: daemon.manager.backend().name(),
+        start: daemon.start,
+        interfaces: OnceLock::new(),
+    });
+    serve::start(config, &served)?;
+    let outcome = daemon.watch(&stop, samples, &served);
     daemon.tell.finish();
     outcome
 }
@@ -83,6 +111,11 @@ struct Daemon<'a> {
     service_manager: ServiceManager,
     manager: Manager,
     answerable: Answerable,
+    /// Whom a command exempted until the end of this run.
+    allowed: Vec<Element>,
+    memory: Memory,
+    control: Option<Server>,
+    connections: Connections,
     judge: Judge,
     ingress: Published<Ingress>,
     interfaces: Vec<String>,
@@ -90,14 +123,15 @@ struct Daemon<'a> {
     board: Board,
     start: Instant,
     verdicts: Vec<Verdict>,
-    info_hashes: InfoHashes,
     /// Whether the kernel refused the last changes, so that a lasting trouble is logged once.
     refused: bool,
     tell: Tell,
+    /// Whether the storm brake holds, so that it is said once.
+    storm: bool,
 }
 
 impl Daemon<'_> {
-    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>) -> anyhow::Result<()> {
+    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>, served: &Served) -> anyhow::Result<()> {
         let (reports, heard) = crossbeam_channel::bounded(REPORTS);
         let config = self.config;
         let settings = Settings {
@@ -118,12 +152,14 @@ impl Daemon<'_> {
         // At a prompt a missing interface is a typing error; when a machine boots it is one that comes later.
         let patient = self.service_manager.is_there();
         let captures = Captures::start(config, &self.interfaces, &workers, stop, patient)?;
+        // Set once: nobody else sets it.
+        let _ = served.interfaces.set(captures.counters());
         info!(
             "ready: {} bans are held by {}",
             self.interfaces.join(", "),
             self.manager.backend().name()
         );
-        let outcome = self.hear(&heard, workers.exits(), &captures, stop);
+        let outcome = self.hear(&heard, &workers, &captures, stop);
         self.service_manager.stopping();
         stop.stop();
         let captured = captures.finish();
@@ -132,7 +168,7 @@ impl Daemon<'_> {
             self.judge(&report);
         }
         self.flush();
-        self.say_goodbye();
+        self.end();
         outcome.and(captured).and(finished.map_err(Into::into))
     }
 
@@ -140,16 +176,22 @@ impl Daemon<'_> {
     fn hear(
         &mut self,
         heard: &Receiver<Report>,
-        exits: &Receiver<WorkerExit>,
+        workers: &Workers,
         captures: &Captures,
         stop: &Stop,
     ) -> anyhow::Result<()> {
         let mut reconcile_at = Instant::now() + RECONCILE;
         // The first tick is at once: it tells the service manager that the watch has begun.
         let mut tick_at = Instant::now();
+        let nobody = crossbeam_channel::never();
+        let asked = self
+            .control
+            .as_ref()
+            .map_or(nobody, |server| server.asked().clone());
         loop {
-            match heard.recv_deadline(tick_at) {
-                Ok(report) => {
+            select! {
+                recv(heard) -> report => {
+                    let Ok(report) = report else { return Ok(()) };
                     self.judge(&report);
                     // What else is there already is written to the kernel in the same batch.
                     for report in heard.try_iter().take(1_024) {
@@ -157,18 +199,24 @@ impl Daemon<'_> {
                     }
                     self.flush();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                recv(asked) -> asked => {
+                    if let Ok(Asked { request, reply }) = asked {
+                        // A client that has left does not take its answer.
+                        let _ = reply.try_send(self.answer(request, captures));
+                    }
+                }
+                default(tick_at.saturating_duration_since(Instant::now())) => {}
             }
             let now = Instant::now();
             if now < tick_at {
                 continue;
             }
             tick_at = now + TICK;
+            self.show(heard.len(), workers.waiting());
             if stop.is_stopped() {
                 return Ok(());
             }
-            if let Ok(WorkerExit { worker, panic }) = exits.try_recv() {
+            if let Ok(WorkerExit { worker, panic }) = workers.exits().try_recv() {
                 anyhow::bail!(
                     "worker {worker} ended: {}",
                     panic.unwrap_or_else(|| "without a reason".to_owned())
@@ -176,14 +224,16 @@ impl Daemon<'_> {
             }
             captures.check()?;
             let (captured, awaited) = captures.interfaces();
-            let bans = self.manager.active(self.start.elapsed()).len();
+            let bans = self.manager.active().len();
             self.service_manager.tick(&captured, &awaited, bans);
             if self.watcher.changed() {
                 self.follow_network();
             }
             for element in self.manager.expire(self.start.elapsed()) {
-                info!("unbanned {element}: the time is over");
+                self.tell.expired(element);
             }
+            self.watch_storm();
+            self.memory.keep(&mut self.manager, self.start.elapsed());
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE;
                 self.reconcile();
@@ -199,57 +249,62 @@ impl Daemon<'_> {
             match verdict {
                 Verdict::Flow(flow) => {
                     self.tell.flow(&flow);
-                    let origin = self
-                        .interfaces
-                        .get(usize::from(flow.interface))
-                        .map_or("?", String::as_str);
-                    debug!("{}", event::flow(("interface", origin), &flow, &self.info_hashes));
+                    for end in [flow.flow.originator, flow.flow.responder] {
+                        self.manager.count_flow(end.ip());
+                    }
                 }
                 Verdict::Ban(ban) => {
-                    let because = &ban.because;
-                    let origin = self
-                        .interfaces
-                        .get(usize::from(because.interface))
-                        .map_or("?", String::as_str);
-                    let client = event::client_name(&because.evidence.client);
-                    let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
-                    match self.manager.ban(ban.address, now) {
-                        Outcome::Banned => {
-                            let delay = age(because.at);
-                            info!(
-                                "{origin}: banned {}: {}{client}, {delay} after the packet",
-                                ban.address,
-                                ban.reason()
-                            );
-                        }
-                        Outcome::Renewed => debug!("{origin}: renewed {}: {}", ban.address, ban.reason()),
-                        Outcome::Cached => {}
-                        Outcome::Exempt(why) => {
-                            debug!("{origin}: {} is exempt ({})", ban.address, why.name())
-                        }
-                        Outcome::Full => warn!(
-                            "{origin}: cannot ban {}: {} hosts are banned already (max_bans)",
-                            ban.address, self.config.max_bans
-                        ),
+                    let reason = || event::reason(&ban);
+                    let outcome = self.manager.ban(ban.address, now, ban.because.at, reason);
+                    let element = self.manager.element_for(ban.address);
+                    if outcome == Outcome::Banned {
+                        self.connections.banned(element);
                     }
+                    self.tell.ban(&ban, element, &outcome);
                 }
             }
         }
     }
 
+    /// Shows what is counted nowhere else.
+    fn show(&mut self, reports_waiting: usize, batches_waiting: usize) {
+        let counts = self.tell.turn();
+        let now = self.start.elapsed();
+        let tally = self.manager.tally();
+        counts.active.set(self.manager.active().len() as u64);
+        counts.renewed.set(tally.renewed);
+        counts.exempt.set(tally.exempt);
+        counts.full.set(tally.full + tally.kernel_full);
+        counts.storm.set(tally.storm);
+        counts.lifted.set(tally.unbanned);
+        counts.expired.set(tally.expired);
+        counts.restored.set(tally.restored);
+        counts.reports_waiting.set(reports_waiting as u64);
+        counts.batches_waiting.set(batches_waiting as u64);
+        counts.heartbeat.set(now.as_secs());
+    }
+
     /// Writes to the kernel. What it refuses stays waiting and is tried again by the reconciliation.
     fn flush(&mut self) {
-        match self.manager.flush() {
-            Ok(()) => self.refused = false,
-            Err(error) if !self.refused => {
-                self.refused = true;
-                error!(
-                    "{:#}; trying again every {} s",
-                    anyhow::Error::from(error),
-                    RECONCILE.as_secs()
-                );
+        match self.manager.flush(self.start.elapsed()) {
+            Ok(()) => {
+                self.refused = false;
+                self.connections.cut();
             }
-            Err(_) => {}
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// The kernel refused changes: a lasting trouble is one line.
+    fn refuse(&mut self, error: BackendError) {
+        self.tell.counts().kernel_errors.count();
+        if !self.refused {
+            self.refused = true;
+            error!(
+                "{:#}; trying again every {} s",
+                anyhow::Error::from(error),
+                RECONCILE.as_secs()
+            );
         }
     }
 
@@ -261,15 +316,7 @@ impl Daemon<'_> {
                     warn!("{missing} bans were missing in the kernel and are back");
                 }
             }
-            Err(error) if !self.refused => {
-                self.refused = true;
-                error!(
-                    "{:#}; trying again every {} s",
-                    anyhow::Error::from(error),
-                    RECONCILE.as_secs()
-                );
-            }
-            Err(_) => {}
+            Err(error) => self.refuse(error),
         }
     }
 
@@ -285,15 +332,38 @@ impl Daemon<'_> {
                 return;
             }
         };
-        self.answerable = Answerable::new(self.config, &network);
-        for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
-            info!("unbanned {lifted}: it is never banned any more");
-        }
-        self.flush();
+        self.exempt(&network);
         self.ingress.publish(Ingress::new(&network, &self.interfaces));
     }
 
-    fn say_goodbye(&mut self) {
+    /// Takes over who is never banned, and lifts bans accordingly.
+    fn exempt(&mut self, network: &Network) {
+        self.answerable = Answerable::new(self.config, network, &self.allowed);
+        for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
+            self.tell.lifted(lifted, "it is never banned any more");
+        }
+        self.flush();
+    }
+
+    /// Says when the storm brake begins and ceases to hold.
+    fn watch_storm(&mut self) {
+        let storm = self.manager.is_storm(self.start.elapsed());
+        if storm && !self.storm {
+            error!(
+                "more than {} hosts were to be banned within a minute (max_bans_per_minute): further hosts are only \
+                 reported until fewer are",
+                self.config.max_bans_per_minute
+            );
+        } else if self.storm && !storm {
+            warn!(
+                "hosts are banned again; {} requests were only reported",
+                self.manager.tally().storm
+            );
+        }
+        self.storm = storm;
+    }
+
+    fn end(&mut self) {
         let total = self.board.total();
         info!(
             "stopped: {} frames, {} flows, {} reports dropped, {} frames dropped in own queues",
@@ -303,21 +373,14 @@ impl Daemon<'_> {
             total.queue_dropped_frames + total.batch_missing_frames
         );
         if self.config.cleanup_on_stop {
-            match self.manager.clear() {
+            match self.manager.clear(self.start.elapsed()) {
                 Ok(lifted) => info!("{lifted} bans lifted (cleanup_on_stop)"),
                 Err(error) => error!("bans cannot be lifted: {:#}", anyhow::Error::from(error)),
             }
         }
+        self.memory
+            .end(&self.manager, self.start.elapsed(), self.config.cleanup_on_stop);
     }
-}
-
-/// Time since a packet was captured, for the log.
-fn age(at: Timestamp) -> String {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-    format!("{:.1} ms", Timestamp(micros).since(at) as f64 / 1_000.0)
 }
 
 /// The ban manager on its kernel set, with sets and rules in place.
@@ -333,13 +396,31 @@ fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> a
     }
     backend.verify()?;
     let mut manager = Manager::new(backend, answerable.exemptions().clone(), config.ban_policy());
-    let adopted = manager.adopt(Duration::ZERO)?;
+    let adopted = manager.adopt(Duration::ZERO, wall_clock())?;
     if adopted > 0 {
         info!("{adopted} bans of an earlier run are in force");
     }
     manager.exempt(answerable.exemptions().clone());
-    manager.flush()?;
     Ok(manager)
+}
+
+/// The control socket, if it is wanted and can be made. That another daemon is alive is an error; that there is no
+/// place for the socket costs commands only.
+fn control(config: &Config) -> anyhow::Result<Option<Server>> {
+    if config.control_socket.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    match Server::listen(&config.control_socket) {
+        Ok(server) => Ok(Some(server)),
+        Err(error @ ControlError::Alive(_)) => Err(error.into()),
+        Err(error) => {
+            warn!(
+                "commands cannot reach this daemon: {:#}; choose another control_socket, or none",
+                anyhow::Error::from(error)
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// Has SIGINT and SIGTERM give the stop signal.

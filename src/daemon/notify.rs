@@ -43,7 +43,7 @@ impl ServiceManager {
 
     /// Tells that the judge's loop turns, which interfaces are captured, which are waited for, and how many hosts
     /// are banned.
-    pub(super) fn tick(&mut self, captured: &[&str], awaited: &[&str], bans: usize) {
+    pub(super) fn tick(&mut self, captured: &[String], awaited: &[String], bans: usize) {
         send(&self.messages(captured, awaited, bans));
     }
 
@@ -52,7 +52,7 @@ impl ServiceManager {
         send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     }
 
-    fn messages(&mut self, captured: &[&str], awaited: &[&str], bans: usize) -> Vec<NotifyState<'_>> {
+    fn messages(&mut self, captured: &[String], awaited: &[String], bans: usize) -> Vec<NotifyState<'_>> {
         let mut messages = Vec::new();
         let becomes_ready = !self.ready && !captured.is_empty();
         self.ready |= becomes_ready;
@@ -74,7 +74,7 @@ impl ServiceManager {
     }
 }
 
-fn status(captured: &[&str], awaited: &[&str], bans: usize) -> String {
+fn status(captured: &[String], awaited: &[String], bans: usize) -> String {
     let mut parts = Vec::new();
     if !captured.is_empty() {
         parts.push(format!("capturing on {}", captured.join(", ")));
@@ -107,7 +107,8 @@ mod tests {
             ..ServiceManager::new()
         };
         for (captured, awaited, bans, expected) in ticks {
-            let messages = manager.messages(captured, awaited, *bans);
+            let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let messages = manager.messages(&names(captured), &names(awaited), *bans);
             let sent: Vec<String> = messages.iter().map(ToString::to_string).collect();
             assert_eq!(sent.join("|"), *expected, "{captured:?} {awaited:?}");
         }

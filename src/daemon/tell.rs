@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
+use btblocker_detectors::Timestamp;
+use log::{debug, info, warn};
+
+use super::memory::wall_clock;
+use crate::ban::{Element, Outcome};
 use crate::config::Config;
-use crate::event::{SampleSender, Samples, samples};
-use crate::judge::FlowVerdict;
+use crate::event::{self, InfoHashes, SampleSender, Samples, samples};
+use crate::judge::{BanVerdict, FlowVerdict};
+use crate::metrics::DaemonCounters;
 use crate::sink::{Detection, DetectionLog};
 
 /// Buffers for the beginnings of payloads, 600 bytes each. Half of them wait for verdicts at most.
@@ -13,6 +19,9 @@ const SAMPLES: usize = 2_048;
 /// The sinks of the judge's thread.
 pub(super) struct Tell {
     interfaces: Vec<Arc<str>>,
+    max_bans: usize,
+    info_hashes: InfoHashes,
+    counts: Arc<DaemonCounters>,
     detections: Option<(DetectionLog, Samples)>,
 }
 
@@ -30,6 +39,9 @@ impl Tell {
         }
         let tell = Self {
             interfaces: interfaces.iter().map(|name| name.as_str().into()).collect(),
+            max_bans: config.max_bans,
+            info_hashes: InfoHashes::new(config.info_hash),
+            counts: Arc::default(),
             detections,
         };
         Ok((tell, sender))
@@ -50,7 +62,9 @@ impl Tell {
 
     /// A flow is judged BitTorrent.
     pub(super) fn flow(&mut self, verdict: &FlowVerdict) {
+        DaemonCounters::by(&self.counts.verdicts, verdict.evidence.technique);
         let interface = self.interface(verdict.interface);
+        debug!(interface = &*interface; "{}", event::flow(("interface", &interface), verdict, &self.info_hashes));
         if let Some((log, samples)) = &mut self.detections {
             log.write(Detection {
                 verdict: *verdict,
@@ -60,14 +74,70 @@ impl Tell {
         }
     }
 
+    /// What became of a host that is to be banned, as `element` or a part of it.
+    pub(super) fn ban(&mut self, ban: &BanVerdict, element: Element, outcome: &Outcome) {
+        let because = &ban.because;
+        let interface = self.interface(because.interface);
+        let (interface, host) = (&*interface, element.to_string());
+        let host = host.as_str();
+        match outcome {
+            Outcome::Banned => {
+                DaemonCounters::by(&self.counts.bans, because.evidence.technique);
+                let technique = because.evidence.technique.name();
+                let client = event::client_name(&because.evidence.client);
+                let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
+                info!(interface, host, technique;
+                    "banned {host}: {}{client}, {} after the packet", ban.reason(), age(because.at));
+            }
+            Outcome::Renewed => debug!(interface, host; "renewed {host}: {}", ban.reason()),
+            Outcome::Cached => {}
+            Outcome::Exempt(why) => debug!(interface, host; "{host} is exempt ({})", why.name()),
+            // Many hosts may be refused: one line for all, now and then.
+            Outcome::Full => warn!(interface, host, trouble = "max_bans";
+                "{host} not banned: {} hosts are banned already (max_bans)", self.max_bans),
+            Outcome::Storm => debug!(interface, host; "{host} only reported: {}", ban.reason()),
+        }
+    }
+
+    /// The time of a ban is over.
+    pub(super) fn expired(&mut self, element: Element) {
+        let host = element.to_string();
+        info!(host = host.as_str(); "unbanned {host}: the time is over");
+    }
+
+    /// A ban was lifted before its time.
+    pub(super) fn lifted(&mut self, element: Element, why: &str) {
+        let host = element.to_string();
+        info!(host = host.as_str(); "unbanned {host}: {why}");
+    }
+
+    /// Counters of what is told, for whoever serves them.
+    pub(super) fn counts(&self) -> &Arc<DaemonCounters> {
+        &self.counts
+    }
+
+    /// To be called now and then: shows the counters of the sinks.
+    pub(super) fn turn(&mut self) -> &DaemonCounters {
+        if let Some((log, samples)) = &self.detections {
+            self.counts.detections_dropped.set(log.dropped());
+            self.counts.payloads_dropped.set(samples.dropped());
+        }
+        &self.counts
+    }
+
     /// Writes what waits. To be called after the packet path has ended.
     pub(super) fn finish(self) {
         if let Some((log, samples)) = self.detections {
             let (missing, bare) = (log.dropped(), samples.dropped());
             log.finish();
             if missing > 0 || bare > 0 {
-                log::warn!("detection log: {missing} detections were not written, {bare} payloads not kept");
+                warn!("detection log: {missing} detections were not written, {bare} payloads not kept");
             }
         }
     }
+}
+
+/// Time since a packet was captured, for the log.
+fn age(at: Timestamp) -> String {
+    format!("{:.1} ms", wall_clock().since(at) as f64 / 1_000.0)
 }

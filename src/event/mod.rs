@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use btblocker_detectors::{Class, Client, Timestamp};
 use serde_json::{Map, Value, json};
 
+use crate::ban::Reason;
 use crate::judge::{BanVerdict, FlowVerdict};
 
 pub use sample::{SAMPLE_BYTES, Sample, SampleHome, SampleSender, Samples, samples};
@@ -107,6 +108,15 @@ pub fn ban(origin: (&str, &str), verdict: &BanVerdict) -> Value {
         "client": client_name(&verdict.because.evidence.client),
         "reason": verdict.reason(),
     })
+}
+
+/// What the ban manager is to remember of a verdict.
+pub fn reason(verdict: &BanVerdict) -> Reason {
+    Reason {
+        technique: verdict.because.evidence.technique.name().to_owned(),
+        text: verdict.reason(),
+        client: client_name(&verdict.because.evidence.client),
+    }
 }
 
 /// `{"event":"unban",…}`: a ban was lifted or ran out.

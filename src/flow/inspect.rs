@@ -40,6 +40,10 @@ impl FlowTable {
             TransportView::Tcp(segment)
                 if segment.wire_len == 0 && !(known && tcp_state::has_syn(segment)) =>
             {
+                if flow.buffers.is_some() && flow.tcp.finished() {
+                    // Nothing follows, and others wait for buffers.
+                    self.release_buffers(handle);
+                }
                 return Inspected::Empty;
             }
             TransportView::Udp(datagram) if datagram.wire_len == 0 => return Inspected::Empty,

@@ -2,11 +2,12 @@
 
 use super::{FlowCounts, FlowHasher, FlowTable, limits};
 use crate::packet::{PacketView, TcpView, TransportView, UdpView};
-use btblocker_detectors::{Endpoint, Side, Timestamp};
+use btblocker_detectors::{Endpoint, Findings, Options, Side, Timestamp};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
+const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
@@ -139,6 +140,29 @@ fn a_clock_that_steps_back_ends_nothing() {
     table.touch(at(0), &udp(1, 2)).unwrap();
     table.sweep(at(1));
     assert_eq!((table.active(), table.counts().created), (1, 1));
+}
+
+#[test]
+fn a_finished_flow_gives_its_buffers_back_at_once() {
+    let opening = [tcp(1, 2, 1, SYN, 0), tcp(1, 2, 2, ACK, 50)];
+    let rows: [(&str, &[PacketView<'_>], u32); 4] = [
+        ("open", &[tcp(2, 1, 9, ACK, 0)], 1),
+        ("one end", &[tcp(1, 2, 52, FIN | ACK, 0), tcp(2, 1, 9, ACK, 0)], 1),
+        (
+            "both ends",
+            &[tcp(1, 2, 52, FIN | ACK, 0), tcp(2, 1, 9, FIN | ACK, 0)],
+            0,
+        ),
+        ("a reset, which may be forged", &[tcp(2, 1, 9, RST, 0)], 1),
+    ];
+    for (name, closing, lent) in rows {
+        let mut table = table(4);
+        for packet in opening.iter().chain(closing) {
+            let touched = table.touch(at(0), packet).unwrap();
+            table.inspect(touched, at(0), packet, &Options::default(), &mut Findings::new());
+        }
+        assert_eq!(table.buffers_lent(), lent, "{name}");
+    }
 }
 
 #[test]

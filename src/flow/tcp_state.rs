@@ -138,7 +138,11 @@ impl TcpState {
     }
     /// After a reset, or FIN of both ends.
     pub(super) fn closed(&self) -> bool {
-        self.reset || self.sides.iter().all(|sent| sent.fin)
+        self.reset || self.finished()
+    }
+    /// Both ends have said that they send no more.
+    pub(super) fn finished(&self) -> bool {
+        self.sides.iter().all(|sent| sent.fin)
     }
     /// Neither payload nor a complete handshake was seen.
     pub(super) fn half_open(&self) -> bool {

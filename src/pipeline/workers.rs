@@ -119,6 +119,11 @@ impl Workers {
         Dispatcher::hand_over(HandOver::new(hasher, &self.queues, self.queue_batches, shared))
     }
 
+    /// Batches that wait for workers.
+    pub fn waiting(&self) -> usize {
+        self.queues.iter().map(Sender::len).sum()
+    }
+
     /// Tells when a worker ends. Before [`Workers::finish`] only a panic does that: the daemon must stop then.
     pub const fn exits(&self) -> &Receiver<WorkerExit> {
         &self.exits

@@ -7,9 +7,11 @@
 
 mod detection_log;
 mod detection_text;
+mod http;
 mod rotation;
 
 pub use detection_log::{Detection, DetectionLog, DetectionLogOptions};
+pub use http::{ListenError, Page, Pages, serve};
 pub use rotation::Rotation;
 
 /// How lines are written, for people or for programs.

@@ -8,6 +8,10 @@ from lab import Lab
 from process import Failure, Program
 
 
+# What is tested is the kernel's set: nothing is remembered from case to case, and commands go to the set.
+ALONE = ["--state-dir", "", "--control-socket", ""]
+
+
 class Watch:
     """One `btblocker` on the router `r`."""
 
@@ -15,7 +19,7 @@ class Watch:
         self.lab, self.binary, self.backend = lab, binary, backend
         self.options = options
         interfaces = interfaces or lab.watched
-        argv = [binary, "--interface", interfaces, "--backend", backend, *options]
+        argv = [binary, "--interface", interfaces, "--backend", backend, *ALONE, *options]
         self.program: Program = lab.spawn("r", "btblocker", *argv)
         self.program.wait_line(r"\bready\b", 15)
         for interface in interfaces.split(","):
@@ -41,7 +45,7 @@ class Watch:
 
 def command(lab: Lab, binary: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:
     """Runs a subcommand of the program on the router; a wrong exit status fails the test with the program's own words."""
-    done = lab.run("r", binary, *words, check=False)
+    done = lab.run("r", binary, *words, *ALONE, check=False)
     if check and done.returncode != 0:
         raise Failure(f"btblocker {' '.join(words)}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
     return done

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::thread;
 
 /// Runs a test in a new network namespace, which ends with its threads.
-pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     // SAFETY: geteuid takes no pointer.
     let user = unsafe { libc::geteuid() };
     assert_eq!(user, 0, "this test makes network namespaces: run it as root");
@@ -21,7 +21,7 @@ pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
 }
 
 /// Runs `ip` in the calling thread's namespace.
-pub fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip")
         .args(arguments.split(' '))
         .output()
@@ -31,7 +31,7 @@ pub fn ip(arguments: &str) {
 }
 
 /// A pair of connected Ethernet devices, both up.
-pub fn veth(name: &str, peer: &str) {
+pub(crate) fn veth(name: &str, peer: &str) {
     ip(&format!("link add {name} type veth peer name {peer}"));
     ip(&format!("link set {peer} up"));
     ip(&format!("link set {name} up"));

@@ -57,7 +57,7 @@ impl Daemon {
     /// Starts it with environment variables.
     pub(crate) fn spawn(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_btblocker"))
-            .args(["--interface", WATCHED])
+            .args(["--interface", WATCHED, "--control-socket=", "--state-dir="])
             .args(arguments)
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())

@@ -1,0 +1,117 @@
+//! What the kernel offers, what is in it, and whether it drops.
+
+use super::{Finding, chain};
+use crate::backend::{self, BackendKind, ProofError, XdpPin};
+use crate::ban::BackendError;
+use crate::config::Config;
+use crate::network::Network;
+
+/// Kernel release, and which backends it has.
+pub(super) fn facilities(config: &Config, network: &Network, findings: &mut Vec<Finding>) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    findings.push(Finding::ok(format!("kernel {}", release.trim())));
+    for kind in BackendKind::ALL {
+        let what = format!("backend {kind}");
+        match backend::open(kind, &config.backend_options(config.watched(network))) {
+            Ok(_) => findings.push(Finding::ok(format!("{what} is available"))),
+            Err(error) if kind == config.backend => findings.push(Finding::fail(what, chain(error))),
+            Err(error) => findings.push(Finding::info(
+                what,
+                format!("{}; it is not the chosen one", chain(error)),
+            )),
+        }
+    }
+}
+
+/// Whether sets and rules are there.
+pub(super) fn sets_and_rules(config: &Config, network: &Network, findings: &mut Vec<Finding>) {
+    let what = format!(
+        "{}: sets {} and their drop rules",
+        config.backend, config.set_name
+    );
+    let options = config.backend_options(config.watched(network));
+    let verified = backend::open(config.backend, &options).and_then(|mut backend| {
+        backend.verify()?;
+        backend.list()
+    });
+    findings.push(match verified {
+        Ok(held) => Finding::ok(format!("{what}, {} bans", held.len())),
+        Err(error @ BackendError::Missing { .. }) if config.setup => Finding::info(
+            what,
+            format!("{}; the daemon makes them when it starts", chain(error)),
+        ),
+        Err(error) => Finding::fail(what, chain(error)),
+    });
+}
+
+/// Which chains of others meet packets before ours.
+#[cfg(any(feature = "ipset", feature = "nftables"))]
+pub(super) fn order_of_chains(_config: &Config, findings: &mut Vec<Finding>) {
+    let Ok(chains) = backend::base_chains() else {
+        return;
+    };
+    for ours in chains.iter().filter(|chain| chain.ours) {
+        let what = format!(
+            "{} at hook {} with priority {}",
+            ours.name, ours.hook, ours.priority
+        );
+        let earlier: Vec<String> = chains
+            .iter()
+            .filter(|chain| !chain.ours && chain.hook == ours.hook && chain.priority < ours.priority)
+            .map(|chain| format!("{} ({})", chain.name, chain.priority))
+            .collect();
+        findings.push(if earlier.is_empty() {
+            Finding::ok(format!("{what} comes before all other chains"))
+        } else {
+            Finding::info(
+                what,
+                format!(
+                    "{} come first; what they drop, btblocker cannot count, but what they accept still meets its drop \
+                     rules: nothing is to be done",
+                    earlier.join(", ")
+                ),
+            )
+        });
+    }
+}
+
+/// Without netfilter there are no chains.
+#[cfg(not(any(feature = "ipset", feature = "nftables")))]
+pub(super) fn order_of_chains(_config: &Config, _findings: &mut Vec<Finding>) {}
+
+/// Tries a ban in a scratch network namespace.
+pub(super) fn proof(config: &Config, findings: &mut Vec<Finding>) {
+    let what = format!("{}: a ban drops packets", config.backend);
+    if config.backend == BackendKind::DryRun {
+        findings.push(Finding::info(
+            what,
+            "dry-run drops nothing; choose another backend to block",
+        ));
+        return;
+    }
+    // In the scratch namespace there is loopback only, and nothing of it is to stay.
+    let options = backend::Options {
+        xdp_pin: XdpPin::Off,
+        ..config.backend_options(vec!["lo".to_owned()])
+    };
+    findings.push(match backend::prove(config.backend, &options) {
+        Ok(addresses) => {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            Finding::ok(format!(
+                "{what} (tried in a scratch network namespace with {})",
+                addresses.join(" and ")
+            ))
+        }
+        Err(error @ ProofError::Namespace(_)) => Finding::warn(
+            what,
+            format!("not proven: {}; run the check as root", chain(error)),
+        ),
+        Err(error) => Finding::fail(
+            what,
+            format!(
+                "{}; try another backend, and report this with the kernel's version",
+                chain(error)
+            ),
+        ),
+    });
+}

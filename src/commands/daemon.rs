@@ -1,0 +1,94 @@
+//! Speaking to the running daemon.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::cli::Format;
+use crate::config::Config;
+use crate::control::{AskError, Request, ask as ask_socket};
+
+/// Lines of an answer, and its message.
+pub(super) type Answer = (Vec<Value>, Option<String>);
+
+/// Asks the daemon.
+pub(super) fn ask(config: &Config, request: &Request) -> anyhow::Result<Answer> {
+    anyhow::ensure!(
+        !config.control_socket.as_os_str().is_empty(),
+        "control_socket is empty: a running btblocker cannot be asked"
+    );
+    Ok(ask_socket(&config.control_socket, request)?)
+}
+
+/// Asks the daemon; `None` when none answers.
+pub(super) fn ask_or_none(config: &Config, request: &Request) -> anyhow::Result<Option<Answer>> {
+    if config.control_socket.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    match ask_socket(&config.control_socket, request) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(AskError::NoDaemon(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Prints how the running daemon is.
+///
+/// # Errors
+/// When no daemon answers.
+pub fn status(config: &Config, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (lines, _) = ask(config, &Request::Status {})?;
+    for status in &lines {
+        match format {
+            Format::Json => writeln!(out, "{status}")?,
+            Format::Table => print(status, out)?,
+        }
+    }
+    Ok(())
+}
+
+fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let show = |value: Option<&Value>| match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(list)) => {
+            let texts: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+            texts.join(", ")
+        }
+        Some(other) => other.to_string(),
+        None => "-".to_owned(),
+    };
+    for key in [
+        "version",
+        "pid",
+        "uptime_seconds",
+        "backend",
+        "kernel_accepts",
+        "storm",
+        "active_bans",
+        "allowed_by_command",
+    ] {
+        writeln!(out, "{key:<24} {}", show(status.get(key)))?;
+    }
+    for interface in status
+        .get("interfaces")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        writeln!(
+            out,
+            "interface {:<14} {}, {} frames, {} dropped by the kernel, {} by the interface",
+            show(interface.get("name")),
+            show(interface.get("state")),
+            show(interface.get("received")),
+            show(interface.get("dropped")),
+            show(interface.get("if_dropped")),
+        )?;
+    }
+    for group in ["bans", "counters"] {
+        for (key, value) in status.get(group).and_then(Value::as_object).into_iter().flatten() {
+            writeln!(out, "{:<24} {value}", format!("{group}.{key}"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Requests and replies, and how they are written.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::ban::{Element, Record};
+use crate::event::rfc3339;
+
+/// What is asked of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// All bans in force.
+    Bans {},
+    /// To ban a host or network.
+    Ban {
+        /// Whom.
+        #[serde(with = "text")]
+        address: Element,
+        /// For how long, in seconds; the configured time when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<u32>,
+    },
+    /// To lift one ban.
+    Unban {
+        /// Whose.
+        #[serde(with = "text")]
+        address: Element,
+    },
+    /// To lift all bans.
+    UnbanAll {},
+    /// Never to ban a host or network until the daemon ends, and to lift its ban.
+    Allow {
+        /// Whom.
+        #[serde(with = "text")]
+        address: Element,
+    },
+    /// How the daemon is.
+    Status {},
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// All bans in force.
+    Bans {
+        /// Each with its record.
+        bans: Vec<(Element, Record)>,
+        /// The manager's time, in which their deadlines are.
+        now: Duration,
+    },
+    /// It is done; in words.
+    Done(String),
+    /// It is not done; why.
+    Refused(String),
+    /// How the daemon is, as an object.
+    Status(Value),
+}
+
+impl Reply {
+    /// The reply as lines, each with its end.
+    pub(super) fn lines(self) -> String {
+        let line = |value: Value| format!("{value}\n");
+        match self {
+            Self::Bans { mut bans, now } => {
+                bans.sort_by_key(|(element, _)| *element);
+                let mut lines: String = bans
+                    .iter()
+                    .map(|(element, record)| line(banned(*element, record, now)))
+                    .collect();
+                lines.push_str(&line(json!({ "ok": true })));
+                lines
+            }
+            Self::Done(message) => line(json!({ "ok": true, "message": message })),
+            Self::Refused(error) => line(json!({ "ok": false, "error": error })),
+            Self::Status(status) => line(status) + &line(json!({ "ok": true })),
+        }
+    }
+}
+
+/// `{"event":"banned",…}`: a ban in force.
+fn banned(element: Element, record: &Record, now: Duration) -> Value {
+    json!({
+        "event": "banned",
+        "address": element.to_string(),
+        "since": rfc3339(record.since),
+        "remaining_seconds": record.deadline.saturating_sub(now).as_secs(),
+        "technique": record.reason.technique,
+        "reason": record.reason.text,
+        "client": record.reason.client,
+        "flows": record.flows,
+        "times": record.times,
+    })
+}
+
+/// Elements as text.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::Element;
+
+    pub(super) fn serialize<S: Serializer>(element: &Element, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(element)
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Element, D::Error> {
+        String::deserialize(d)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_as_they_are_written() {
+        let address = "2001:db8::/64".parse().unwrap();
+        for (request, text) in [
+            (Request::Bans {}, r#"{"command":"bans"}"#),
+            (
+                Request::Ban {
+                    address,
+                    seconds: Some(9),
+                },
+                r#"{"command":"ban","address":"2001:db8::/64","seconds":9}"#,
+            ),
+            (
+                Request::Ban {
+                    address,
+                    seconds: None,
+                },
+                r#"{"command":"ban","address":"2001:db8::/64"}"#,
+            ),
+            (Request::UnbanAll {}, r#"{"command":"unban-all"}"#),
+            (
+                Request::Allow { address },
+                r#"{"command":"allow","address":"2001:db8::/64"}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&request).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn wrong_requests_are_refused() {
+        for text in [
+            "",
+            "5",
+            "{}",
+            r#"{"command":"reboot"}"#,
+            r#"{"command":"ban"}"#,
+            r#"{"command":"ban","address":"10.0.0.0/33"}"#,
+            r#"{"command":"ban","address":"192.0.2.1","seconds":-1}"#,
+            r#"{"command":"ban","address":"192.0.2.1","minutes":1}"#,
+            r#"{"command":"bans","all":true}"#,
+        ] {
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What the daemon answers to commands.
+
+use std::time::Duration;
+
+use log::{info, warn};
+use serde_json::{Map, Value, json};
+
+use super::Daemon;
+use super::capture::Captures;
+use super::memory::{all, wall_clock};
+use crate::ban::{Element, Outcome, Timeout};
+use crate::control::{Reply, Request};
+use crate::network::Network;
+
+/// Hosts and networks that commands may allow at most; each is looked at for every ban.
+const MAX_ALLOWED: usize = 1_024;
+
+impl Daemon<'_> {
+    /// Does what is asked and says what came of it.
+    pub(super) fn answer(&mut self, request: Request, captures: &Captures) -> Reply {
+        let now = self.start.elapsed();
+        match request {
+            Request::Bans {} => Reply::Bans {
+                bans: all(&self.manager),
+                now,
+            },
+            Request::Ban { address, seconds } => self.ban_by_hand(address, seconds),
+            Request::Unban { address } => {
+                let address = self.manager.covering(address).unwrap_or(address);
+                let was_banned = self.manager.unban(address);
+                info!("unbanned {address}: by command");
+                let said = if was_banned { "unbanned" } else { "was not banned" };
+                self.tell_kernel(format!("{address} {said}"))
+            }
+            Request::UnbanAll {} => {
+                let banned: Vec<Element> = self.manager.active().map(|(element, _)| element).collect();
+                for element in &banned {
+                    self.manager.unban(*element);
+                }
+                info!("{} hosts unbanned by command", banned.len());
+                self.tell_kernel(match banned.len() {
+                    0 => "nobody is banned".to_owned(),
+                    count => format!("{count} unbanned"),
+                })
+            }
+            Request::Allow { address } => self.allow(address),
+            Request::Status {} => Reply::Status(self.status(captures)),
+        }
+    }
+
+    fn ban_by_hand(&mut self, address: Element, seconds: Option<u32>) -> Reply {
+        let wanted = seconds.map_or(self.config.ban_duration, |secs| Duration::from_secs(secs.into()));
+        let timeout = Timeout::from_duration(wanted);
+        let duration = Duration::from_secs(timeout.secs().into());
+        let now = self.start.elapsed();
+        match self.manager.ban_by_hand(address, duration, now, wall_clock()) {
+            Outcome::Exempt(why) => Reply::Refused(format!("{address} is never banned ({})", why.name())),
+            Outcome::Full | Outcome::Storm => Reply::Refused(format!(
+                "{address} not banned: {} hosts are banned already (max_bans)",
+                self.config.max_bans
+            )),
+            Outcome::Banned | Outcome::Renewed | Outcome::Cached => {
+                info!("banned {address}: by command");
+                self.connections.banned(address);
+                self.tell_kernel(format!("{address} banned for {} s", timeout.secs()))
+            }
+        }
+    }
+
+    fn allow(&mut self, address: Element) -> Reply {
+        if self.allowed.len() >= MAX_ALLOWED {
+            return Reply::Refused(format!(
+                "{MAX_ALLOWED} hosts are allowed by command already; write them into the configuration"
+            ));
+        }
+        let network = match Network::read() {
+            Ok(network) => network,
+            Err(error) => return Reply::Refused(format!("{:#}", anyhow::Error::from(error))),
+        };
+        if !self.allowed.contains(&address) {
+            self.allowed.push(address);
+        }
+        info!("allowed {address}: by command");
+        let before = self.manager.active().len();
+        self.exempt(&network);
+        let lifted = before - self.manager.active().len();
+        let bans = if lifted == 1 { "ban" } else { "bans" };
+        Reply::Done(format!(
+            "{address} is not banned until btblocker ends; add it to `allow` in the configuration to keep it so \
+             ({lifted} {bans} lifted)"
+        ))
+    }
+
+    /// Writes to the kernel; says `done` when it took it.
+    fn tell_kernel(&mut self, done: String) -> Reply {
+        let now = self.start.elapsed();
+        match self.manager.flush(now) {
+            Ok(()) => {
+                self.connections.cut();
+                self.memory.keep(&mut self.manager, now);
+                Reply::Done(done)
+            }
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                warn!("a command waits for the kernel: {error}");
+                Reply::Refused(format!("{done}, but the kernel does not take it: {error}"))
+            }
+        }
+    }
+
+    fn status(&mut self, captures: &Captures) -> Value {
+        let now = self.start.elapsed();
+        let interfaces: Vec<Value> = captures
+            .states()
+            .map(|interface| {
+                json!({
+                    "name": interface.name,
+                    "state": interface.state,
+                    "received": interface.stats.received,
+                    "dropped": interface.stats.dropped,
+                    "if_dropped": interface.stats.if_dropped,
+                })
+            })
+            .collect();
+        let counters: Map<String, Value> = self
+            .board
+            .total()
+            .named()
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
+        let bans: Map<String, Value> = self
+            .manager
+            .tally()
+            .named()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
+        json!({
+            "event": "status",
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_seconds": now.as_secs(),
+            "backend": self.manager.backend().name(),
+            "kernel_accepts": !self.refused,
+            "storm": self.manager.is_storm(now),
+            "active_bans": self.manager.active().len(),
+            "allowed_by_command": self.allowed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "interfaces": interfaces,
+            "bans": bans,
+            "counters": counters,
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! What is served over HTTP: `/metrics` for Prometheus and `/healthz`.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime};
+
+use anyhow::Context;
+use log::info;
+
+use crate::capture::KernelCounters;
+use crate::config::Config;
+use crate::metrics::{Board, CONTENT_TYPE, DaemonCounters, Snapshot, exposition};
+use crate::sink::{Page, Pages, serve};
+
+/// Seconds without a turn of the judge's thread after which the program is not healthy: it turns twice a second.
+const HEARTBEAT: u64 = 10;
+
+/// Where the served numbers come from.
+pub(super) struct Served {
+    pub(super) board: Board,
+    pub(super) counts: Arc<DaemonCounters>,
+    pub(super) backend: &'static str,
+    pub(super) start: Instant,
+    /// Set when the captures have begun.
+    pub(super) interfaces: OnceLock<Vec<(String, Arc<KernelCounters>)>>,
+}
+
+/// Begins to serve where the configuration says so.
+pub(super) fn start(config: &Config, served: &Arc<Served>) -> anyhow::Result<()> {
+    let (began, served) = (SystemTime::now(), Arc::clone(served));
+    let started = began.duration_since(SystemTime::UNIX_EPOCH);
+    let started = started.unwrap_or_default().as_secs();
+    let pages: Pages = Arc::new(move |path| served.page(path, started));
+    for address in serve(&config.metrics_listen, &pages).context("metrics_listen")? {
+        info!("metrics are served at http://{address}/metrics");
+    }
+    Ok(())
+}
+
+impl Served {
+    fn page(&self, path: &str, started: u64) -> Option<Page> {
+        match path {
+            "/metrics" => Some(Page {
+                good: true,
+                kind: CONTENT_TYPE,
+                body: self.metrics(started),
+            }),
+            "/healthz" => Some(self.health()),
+            _ => None,
+        }
+    }
+
+    fn metrics(&self, started: u64) -> String {
+        let interfaces: Vec<_> = self
+            .interfaces
+            .get()
+            .into_iter()
+            .flatten()
+            .map(|(name, counters)| (name.clone(), counters.stats()))
+            .collect();
+        exposition(&Snapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            backend: self.backend,
+            started,
+            packets: self.board.total(),
+            daemon: &self.counts,
+            interfaces: &interfaces,
+        })
+    }
+
+    fn health(&self) -> Page {
+        let silent = self
+            .start
+            .elapsed()
+            .as_secs()
+            .saturating_sub(self.counts.heartbeat.get());
+        let body = match (self.interfaces.get(), silent) {
+            (None, _) => "starting\n".to_owned(),
+            (Some(_), HEARTBEAT..) => format!("the judge's thread is silent for {silent} s\n"),
+            (Some(_), _) => "ok\n".to_owned(),
+        };
+        Page {
+            good: body == "ok\n",
+            kind: "text/plain; charset=utf-8",
+            body,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Counters of the judge's thread and of the sinks, for whoever serves them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use btblocker_detectors::Technique;
+
+use super::TECHNIQUES;
+
+/// A number that one thread writes and others read.
+#[derive(Debug, Default)]
+pub struct Number(AtomicU64);
+
+impl Number {
+    /// Counts one.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    /// Shows a value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What happened behind the packet path.
+#[derive(Debug, Default)]
+pub struct DaemonCounters {
+    /// Flows that were judged BitTorrent, by technique in the order of [`Technique::ALL`].
+    pub verdicts: [Number; TECHNIQUES],
+    /// New bans, by the technique that decided.
+    pub bans: [Number; TECHNIQUES],
+    /// Bans whose time began anew because evidence went on.
+    pub renewed: Number,
+    /// Bans that were not made because the host is exempt.
+    pub exempt: Number,
+    /// Bans that were not made because `max_bans` hosts were banned, or the kernel's set was full.
+    pub full: Number,
+    /// Bans that were not made because of `max_bans_per_minute`.
+    pub storm: Number,
+    /// Bans that ended by their time.
+    pub expired: Number,
+    /// Bans that were lifted before their time.
+    pub lifted: Number,
+    /// Bans in force.
+    pub active: Number,
+    /// Times that the kernel refused changes.
+    pub kernel_errors: Number,
+    /// Bans that were missing in the kernel and were put back.
+    pub restored: Number,
+    /// Reports that wait for the judge.
+    pub reports_waiting: Number,
+    /// Batches that wait for workers.
+    pub batches_waiting: Number,
+    /// Detections that were not written.
+    pub detections_dropped: Number,
+    /// Payloads that were not kept for the detection log.
+    pub payloads_dropped: Number,
+    /// Seconds from the start to the latest turn of the judge's thread.
+    pub heartbeat: Number,
+}
+
+impl DaemonCounters {
+    /// Counts for one technique.
+    pub fn by(numbers: &[Number; TECHNIQUES], technique: Technique) {
+        if let Some(number) = numbers.get(technique as usize) {
+            number.count();
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! The file: its form, and how it is read and replaced.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use btblocker_detectors::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::SetName;
+use crate::ban::{Element, Reason, Record, Timeout};
+
+/// The form of the file. Higher numbers belong to later programs and are not read.
+const VERSION: u64 = 1;
+/// Longest file that is read: 16 million bans would be too many for any kernel set, this holds half a million.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Why bans could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The disk refuses.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is damaged, of something else, or of a later program.
+    #[error("{path} is no list of bans ({why}); it is set aside as {aside}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// Its name from now on.
+        aside: PathBuf,
+    },
+}
+
+/// The whole file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    version: u64,
+    /// When it was written, in microseconds since 1970.
+    written: u64,
+    bans: Vec<SavedBan>,
+}
+
+/// One ban; times in microseconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedBan {
+    address: String,
+    since: u64,
+    until: u64,
+    duration_secs: u64,
+    flows: u32,
+    times: u32,
+    technique: String,
+    reason: String,
+    client: Option<String>,
+}
+
+/// What a file held.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Bans with time left.
+    pub bans: Vec<(Element, Record)>,
+    /// Bans that ran out meanwhile.
+    pub over: usize,
+    /// Why there is nothing, when there should be something.
+    pub trouble: Option<StateError>,
+}
+
+/// Where the bans of one set name are kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+    path: PathBuf,
+}
+
+impl Store {
+    /// The place for a set name within a folder, which need not exist yet. Touches nothing.
+    pub fn new(folder: &Path, set_name: &SetName) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            path: folder.join(format!("{set_name}.json")),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file. `wall` is the wall clock's time and `now` that of the manager's clock, in which deadlines are
+    /// given. A clock that is behind the time of writing, as on a machine without a battery, counts as standing
+    /// there; no ban is longer than when it was written. An unreadable file is renamed.
+    pub fn load(&self, wall: Timestamp, now: Duration) -> Restored {
+        let failed = |trouble| Restored {
+            trouble: Some(trouble),
+            ..Restored::default()
+        };
+        let mut bytes = Vec::new();
+        let read = File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Restored::default(),
+            Err(source) => return failed(self.io("read", &self.path, source)),
+        }
+        match parse(&bytes) {
+            Ok(saved) => restored(&saved, wall, now),
+            Err(why) => failed(self.set_aside(why, wall)),
+        }
+    }
+
+    /// What is remembered, for showing it: nothing is renamed, an unreadable file counts as empty, and deadlines
+    /// mean nothing.
+    pub fn peek(&self) -> Vec<(Element, Record)> {
+        let saved = fs::read(&self.path).ok().and_then(|bytes| parse(&bytes).ok());
+        saved.map_or_else(Vec::new, |saved| {
+            restored(&saved, Timestamp(0), Duration::ZERO).bans
+        })
+    }
+
+    /// Takes bans out of the file. For commands, while no daemon runs.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn forget(&self, elements: &[Element]) -> Result<(), StateError> {
+        let saved = fs::read(&self.path).ok().and_then(|bytes| parse(&bytes).ok());
+        let Some(mut saved) = saved else {
+            return Ok(());
+        };
+        saved
+            .bans
+            .retain(|ban| !elements.iter().any(|element| element.to_string() == ban.address));
+        self.replace(&saved)
+    }
+
+    /// Replaces the file, and makes the folder when it is missing.
+    ///
+    /// # Errors
+    /// [`StateError::Io`]; the former file is still there.
+    pub fn save(&self, bans: &[(Element, Record)], wall: Timestamp, now: Duration) -> Result<(), StateError> {
+        let saved = Saved {
+            version: VERSION,
+            written: wall.0,
+            bans: bans
+                .iter()
+                .map(|(element, record)| saved_ban(*element, record, wall, now))
+                .collect(),
+        };
+        self.replace(&saved)
+    }
+
+    fn replace(&self, saved: &Saved) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec(saved).map_err(|error| self.io("write", &self.path, error.into()))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|source| self.io("make the folder", &self.folder, source))?;
+        let beside = self.path.with_extension("json.new");
+        let written = write_beside(&beside, &bytes);
+        if let Err(source) = written {
+            // What is left of it would fill the disk further.
+            let _ = fs::remove_file(&beside);
+            return Err(self.io("write", &beside, source));
+        }
+        fs::rename(&beside, &self.path).map_err(|source| self.io("replace", &self.path, source))?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| self.io("flush the folder", &self.folder, source))
+    }
+
+    /// Removes the file.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] when there is one that cannot be removed.
+    pub fn remove(&self) -> Result<(), StateError> {
+        match fs::remove_file(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(self.io("remove", &self.path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn io(&self, action: &'static str, path: &Path, source: io::Error) -> StateError {
+        StateError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    fn set_aside(&self, why: String, wall: Timestamp) -> StateError {
+        let aside = self
+            .path
+            .with_extension(format!("json.bad-{}", wall.0 / 1_000_000));
+        match fs::rename(&self.path, &aside) {
+            Ok(()) => StateError::Unreadable {
+                path: self.path.clone(),
+                why,
+                aside,
+            },
+            Err(source) => self.io("set aside", &self.path, source),
+        }
+    }
+}
+
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn parse(bytes: &[u8]) -> Result<Saved, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u64,
+    }
+    let head: Head = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if head.version != VERSION {
+        return Err(format!("version {}, this program reads {VERSION}", head.version));
+    }
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+fn saved_ban(element: Element, record: &Record, wall: Timestamp, now: Duration) -> SavedBan {
+    let left = micros(record.deadline.saturating_sub(now));
+    SavedBan {
+        address: element.to_string(),
+        since: record.since.0,
+        until: wall.0.saturating_add(left),
+        duration_secs: record.duration.as_secs(),
+        flows: record.flows,
+        times: record.times,
+        technique: record.reason.technique.clone(),
+        reason: record.reason.text.clone(),
+        client: record.reason.client.clone(),
+    }
+}
+
+fn restored(saved: &Saved, wall: Timestamp, now: Duration) -> Restored {
+    let mut restored = Restored::default();
+    let longest = Duration::from_secs(Timeout::MAX_SECS.into());
+    let wall = wall.0.max(saved.written);
+    for ban in &saved.bans {
+        let left = Duration::from_micros(ban.until.saturating_sub(wall)).min(longest);
+        let Ok(element) = ban.address.parse() else {
+            log::warn!(
+                "a remembered ban is of {:?}, which is no address; it is left out",
+                ban.address
+            );
+            continue;
+        };
+        if left.is_zero() {
+            restored.over += 1;
+            continue;
+        }
+        let record = Record {
+            reason: Arc::new(Reason {
+                technique: ban.technique.clone(),
+                text: ban.reason.clone(),
+                client: ban.client.clone(),
+            }),
+            since: Timestamp(ban.since),
+            deadline: now + left,
+            duration: Duration::from_secs(ban.duration_secs).clamp(Duration::from_secs(1), longest),
+            flows: ban.flows,
+            times: ban.times,
+        };
+        restored.bans.push((element, record));
+    }
+    restored
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const WRITTEN: u64 = 1_790_000_000_000_000;
+
+    fn store(folder: &Path) -> Store {
+        Store::new(&folder.join("state"), &SetName::default())
+    }
+
+    fn ban() -> (Element, Record) {
+        let reason = Reason {
+            technique: "dht".into(),
+            text: "dht \"query\"".into(),
+            client: Some("µTorrent".into()),
+        };
+        let record = Record {
+            reason: Arc::new(reason),
+            since: Timestamp(WRITTEN - 7),
+            deadline: 2 * HOUR,
+            duration: 5 * HOUR,
+            flows: 3,
+            times: 2,
+        };
+        ("2001:db8::/64".parse().unwrap(), record)
+    }
+
+    #[test]
+    fn bans_come_back_as_they_were_with_the_time_that_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&store.folder), mode(&store.path)), (0o700, 0o600));
+        // Seconds that the wall clock went on, and minutes that are left.
+        for (later, left) in [
+            (0_i64, Some(60)),
+            (600, Some(50)),
+            (-86_400, Some(60)),
+            (3_599, Some(0)),
+            (3_600, None),
+        ] {
+            let wall = Timestamp(WRITTEN.saturating_add_signed(later * 1_000_000));
+            let restored = store.load(wall, 9 * HOUR);
+            assert!(restored.trouble.is_none());
+            match left {
+                None => assert_eq!((restored.bans.len(), restored.over), (0, 1)),
+                Some(minutes) => {
+                    let (element, mut record) = restored.bans[0].clone();
+                    assert_eq!(
+                        (record.deadline - 9 * HOUR).as_secs() / 60,
+                        minutes,
+                        "{later} s later"
+                    );
+                    record.deadline = 2 * HOUR;
+                    assert_eq!((element, record), ban());
+                }
+            }
+        }
+        assert_eq!(store.peek().len(), 1);
+        store.forget(&["192.0.2.1".parse().unwrap()]).unwrap();
+        assert_eq!(store.peek().len(), 1);
+        store.forget(&[ban().0]).unwrap();
+        assert_eq!(store.peek().len(), 0);
+        store.remove().unwrap();
+        store.remove().unwrap();
+        assert!(store.load(Timestamp(WRITTEN), HOUR).bans.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap();
+        let whole = fs::read(&store.path).unwrap();
+        let later = String::from_utf8(whole.clone())
+            .unwrap()
+            .replace("\"version\":1", "\"version\":2");
+        for (bytes, why) in [
+            (&whole[..whole.len() / 2], "EOF"),
+            (&b""[..], "EOF"),
+            (&[0; 512][..], "expected value"),
+            (b"[1, 2]", "trailing"),
+            (b"{\"version\": 1, \"bans\": 5}", "invalid type"),
+            (later.as_bytes(), "version 2, this program reads 1"),
+        ] {
+            fs::write(&store.path, bytes).unwrap();
+            let trouble = store.load(Timestamp(WRITTEN), HOUR).trouble.unwrap().to_string();
+            assert!(
+                trouble.contains(why) && trouble.contains(".json.bad-1790000000"),
+                "{trouble}"
+            );
+            assert!(!store.path.exists());
+            let aside = store.path.with_extension("json.bad-1790000000");
+            assert_eq!(fs::read(aside).unwrap(), bytes);
+        }
+        store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap();
+        assert_eq!(store.load(Timestamp(WRITTEN), HOUR).bans.len(), 1);
+    }
+
+    #[test]
+    fn every_cut_of_the_file_is_survived() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap();
+        let whole = fs::read(&store.path).unwrap();
+        for len in 0..whole.len() {
+            assert!(parse(&whole[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error_and_the_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("state"), "a file").unwrap();
+        let store = store(folder.path());
+        let error = store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap_err();
+        assert!(error.to_string().contains("make the folder"), "{error}");
+        assert_eq!(fs::read(folder.path().join("state")).unwrap(), b"a file");
+    }
+}

@@ -1,0 +1,16 @@
+//! Bans on disk, so that they survive a restart and a reboot with their reasons.
+//!
+//! One file per set name, `NAME.json` in the state folder, is replaced as a whole: written beside, flushed to the
+//! disk, renamed, and the folder flushed. Deadlines in it are times of the wall clock; while the program runs it
+//! uses a monotonic clock only, so a step of the wall clock shortens or lengthens no ban of a running program.
+//!
+//! Promise: a file that cannot be read is set aside and said so, never fatal; a disk that cannot be written costs
+//! one log line and is tried again, and bans go on. Deliberately not kept: bans that have ended (so
+//! `ban_escalation` remembers across a restart only what is in force), and what was banned in the last moments
+//! before a crash; the kernel still holds those, without a reason.
+
+mod file;
+mod writer;
+
+pub use file::{Restored, StateError, Store};
+pub use writer::Writer;

@@ -1,0 +1,139 @@
+//! Writes bans in a thread of its own: a slow disk delays no ban.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use btblocker_detectors::Timestamp;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+
+use super::Store;
+use crate::ban::{Element, Record};
+
+/// How long after a failure the disk is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The bans at one moment.
+struct Picture {
+    bans: Vec<(Element, Record)>,
+    /// The manager's clock at that moment.
+    now: Duration,
+    wall: Timestamp,
+}
+
+/// The thread that replaces the file.
+pub struct Writer {
+    pictures: Sender<Picture>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn start(store: Store) -> std::io::Result<Self> {
+        let (pictures, inbox) = crossbeam_channel::bounded(1);
+        let thread = std::thread::Builder::new()
+            .name("state".to_owned())
+            .spawn(move || write(&store, &inbox))?;
+        Ok(Self { pictures, thread })
+    }
+
+    /// Has the bans written; `false` when the last ones are still being written, and these are to be offered
+    /// again later. Never blocks. `bans` is called only when they are taken; `wall` and `now` are the times of the
+    /// wall clock and of the manager's.
+    pub fn offer(
+        &self,
+        bans: impl FnOnce() -> Vec<(Element, Record)>,
+        wall: Timestamp,
+        now: Duration,
+    ) -> bool {
+        if self.pictures.is_full() {
+            return false;
+        }
+        let picture = Picture {
+            bans: bans(),
+            now,
+            wall,
+        };
+        match self.pictures.try_send(picture) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Writes the bans and ends the thread.
+    pub fn finish(self, bans: Vec<(Element, Record)>, wall: Timestamp, now: Duration) {
+        // The thread can only be gone by a panic, which it has told of itself.
+        let _ = self.pictures.send(Picture { bans, now, wall });
+        drop(self.pictures);
+        let _ = self.thread.join();
+    }
+}
+
+fn write(store: &Store, inbox: &Receiver<Picture>) {
+    let mut failing = false;
+    let mut waiting: Option<Picture> = None;
+    loop {
+        let next = match waiting {
+            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(_) => inbox.recv_timeout(RETRY),
+        };
+        match next {
+            Ok(newer) => waiting = Some(newer),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let Some(picture) = &waiting else { continue };
+        match store.save(&picture.bans, picture.wall, picture.now) {
+            Ok(()) => {
+                if failing {
+                    log::info!("bans are remembered again in {}", store.path().display());
+                }
+                (failing, waiting) = (false, None);
+            }
+            Err(error) => {
+                if !failing {
+                    log::error!(
+                        "bans are in force, but not remembered: {}; trying again",
+                        chain(&error)
+                    );
+                }
+                failing = true;
+            }
+        }
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::SetName;
+
+    #[test]
+    fn a_disk_that_refuses_is_tried_again_and_never_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("state");
+        std::fs::write(&blocked, "in the way").unwrap();
+        let store = Store::new(&blocked, &SetName::default());
+        let writer = Writer::start(store.clone()).unwrap();
+        for _ in 0..100 {
+            writer.offer(Vec::new, Timestamp(0), Duration::ZERO);
+        }
+        std::fs::remove_file(&blocked).unwrap();
+        writer.finish(Vec::new(), Timestamp(0), Duration::ZERO);
+        assert!(store.path().exists());
+    }
+}

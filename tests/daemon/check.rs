@@ -1,0 +1,137 @@
+//! `btblocker check`.
+
+use serde_json::Value;
+
+use crate::namespace::{in_namespace, ip};
+use crate::program::{Lab, sh, wait_for};
+
+fn findings(lab: &Lab, words: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let all: Vec<&str> = ["check", "--format", "json"]
+        .iter()
+        .chain(words)
+        .copied()
+        .collect();
+    let output = lab.run(&all);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let findings = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    (output.status.code(), findings)
+}
+
+fn find<'a>(findings: &'a [Value], what: &str) -> &'a Value {
+    let found = findings
+        .iter()
+        .find(|finding| finding["what"].as_str().unwrap().contains(what));
+    found.unwrap_or_else(|| panic!("no finding {what:?} in {findings:#?}"))
+}
+
+fn check_proof(backend: &'static str) {
+    in_namespace(move || {
+        let lab = Lab::new(backend);
+        let (code, before) = findings(&lab, &[]);
+        assert_eq!(code, Some(0), "{before:#?}");
+        let proof = find(&before, "a ban drops packets");
+        assert_eq!(proof["level"], "ok", "{proof}");
+        assert!(
+            proof["what"].as_str().unwrap().contains("127.0.0.2 and ::1"),
+            "{proof}"
+        );
+        let sets = find(&before, "drop rules");
+        assert!(
+            sets["advice"].as_str().unwrap().contains("the daemon makes them"),
+            "{sets}"
+        );
+        let (code, strict) = findings(&lab, &["--no-setup"]);
+        assert_eq!(
+            (code, &find(&strict, "drop rules")["level"]),
+            (Some(1), &Value::from("fail"))
+        );
+        sh("nft 'add table ip early; add chain ip early f { type filter hook forward priority -200; }'");
+        let daemon = lab.start(&[]);
+        wait_for("the state is written", || lab.state_file().exists());
+        let (code, after) = findings(&lab, &[]);
+        assert_eq!(code, Some(0));
+        assert_eq!(find(&after, "drop rules")["level"], "ok");
+        assert!(
+            find(&after, "control socket")["what"]
+                .as_str()
+                .unwrap()
+                .contains("a daemon answers (pid ")
+        );
+        assert_eq!(find(&after, "state folder")["level"], "ok");
+        let order = after
+            .iter()
+            .filter(|finding| finding.to_string().contains("early f (-200)"))
+            .count();
+        assert!(order >= 1, "{after:#?}");
+        daemon.terminate();
+    });
+}
+
+#[test]
+fn a_ban_is_proven_in_ipset() {
+    check_proof("ipset");
+}
+
+#[test]
+fn a_ban_is_proven_in_nftables() {
+    check_proof("nftables");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_to_do() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        ip("link set bt0 down");
+        let (code, found) = findings(&lab, &["--interface", "bt0,nope,auto"]);
+        assert_eq!(code, Some(1));
+        for (what, level, advice) in [
+            ("interface bt0", "warn", "ip link set bt0 up"),
+            ("interface nope", "fail", "there are lo, "),
+            ("interface auto", "fail", "there is no default route"),
+            ("control socket", "info", "no daemon is running"),
+        ] {
+            let finding = find(&found, what);
+            assert_eq!(finding["level"], level, "{finding}");
+            assert!(finding["advice"].as_str().unwrap().contains(advice), "{finding}");
+        }
+        let (_, paper) = findings(&lab, &["--backend", "dry-run"]);
+        assert_eq!(find(&paper, "a ban drops packets")["level"], "info");
+    });
+}
+
+#[test]
+fn without_capabilities_it_is_said() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let output = std::process::Command::new("setpriv")
+            .args([
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+                "--reuid=65534",
+                "--clear-groups",
+            ])
+            .arg(env!("CARGO_BIN_EXE_btblocker"))
+            .args([
+                "check",
+                "--interface",
+                "bt0",
+                "--state-dir",
+                "",
+                "--control-socket",
+                "",
+            ])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}{:?}", output.stderr);
+        assert!(
+            text.contains("fail  CAP_NET_RAW for capture: missing; run as root"),
+            "{text}"
+        );
+        assert!(text.contains("not proven"), "{text}");
+        drop(lab);
+    });
+}

@@ -1,0 +1,177 @@
+//! Commands to a running daemon.
+
+use std::io::Write;
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+
+use crate::namespace::{in_namespace, ip};
+use crate::program::{Lab, sh, wait_for};
+
+const CASE: &str = "bt-libtorrent-v4";
+
+#[test]
+fn bans_are_made_listed_lifted_and_allowed() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let daemon = lab.start(&["--allow", "203.0.113.0/24"]);
+        let said = lab.say(&["ban", "198.51.100.9", "2001:db8::/64", "--for", "10m"]);
+        assert_eq!(
+            said,
+            "198.51.100.9 banned for 600 s\n2001:db8::/64 banned for 600 s\n"
+        );
+        let refused = lab.run(&["ban", "203.0.113.7"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("is never banned (allowed)"));
+        let table = lab.say(&["bans"]);
+        assert!(table.lines().count() == 3 && table.contains("by-hand"), "{table}");
+        let ban = lab.bans().remove(0);
+        assert_eq!(
+            (&ban["address"], &ban["flows"]),
+            (&Value::from("198.51.100.9"), &Value::from(0))
+        );
+        assert!(
+            ban["remaining_seconds"].as_u64().unwrap() > 590 && ban["since"].as_str().unwrap().ends_with('Z')
+        );
+
+        assert_eq!(lab.say(&["unban", "198.51.100.9"]), "198.51.100.9 unbanned\n");
+        assert_eq!(
+            lab.say(&["unban", "198.51.100.9"]),
+            "198.51.100.9 was not banned\n"
+        );
+        let said = lab.say(&["allow", "2001:db8::1"]);
+        assert!(
+            said.contains("until btblocker ends") && said.contains("(1 ban lifted)"),
+            "{said}"
+        );
+        assert_eq!(lab.bans().len(), 0);
+
+        // Who is allowed by command is not banned for traffic either.
+        lab.replay(CASE);
+        let first = daemon.wait_line(": banned ");
+        let banned: Vec<String> = lab
+            .bans()
+            .iter()
+            .map(|ban| ban["address"].as_str().unwrap().to_owned())
+            .collect();
+        assert!(!banned.is_empty(), "{first}");
+        let arguments: Vec<&str> = ["allow"]
+            .into_iter()
+            .chain(banned.iter().map(String::as_str))
+            .collect();
+        lab.say(&arguments);
+        let sent = lab.replay(CASE);
+        let seen = || status(&lab)["counters"]["frames"].as_u64().unwrap();
+        wait_for("all frames are seen", || seen() >= 2 * sent);
+        assert!(
+            lab.bans()
+                .iter()
+                .all(|ban| !banned.iter().any(|old| ban["address"] == **old))
+        );
+
+        lab.say(&["ban", "198.51.100.1", "198.51.100.2"]);
+        assert!(lab.say(&["unban", "--all"]).contains("unbanned"));
+        assert_eq!(lab.bans().len(), 0);
+        let teardown = lab.run(&["teardown"]);
+        assert!(String::from_utf8_lossy(&teardown.stderr).contains("stop it first"));
+        daemon.terminate();
+        assert!(!lab.path("run/control.sock").exists());
+    });
+}
+
+fn status(lab: &Lab) -> Value {
+    serde_json::from_str(&lab.say(&["status", "--format", "json"])).unwrap()
+}
+
+#[test]
+fn status_says_how_the_daemon_is() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        let daemon = lab.start(&[]);
+        lab.replay(CASE);
+        daemon.wait_line(": banned ");
+        wait_for("counters are published", || {
+            status(&lab)["counters"]["frames"].as_u64() > Some(0)
+        });
+        let status = status(&lab);
+        assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(status["backend"], "nftables");
+        assert_eq!(status["interfaces"][0]["name"], "bt0");
+        assert_eq!(status["interfaces"][0]["state"], "running");
+        assert!(status["active_bans"].as_u64() >= Some(1) && status["bans"]["banned"].as_u64() >= Some(1));
+        ip("link set bt0 down");
+        daemon.wait_line("not capturing");
+        assert!(lab.say(&["status"]).contains("waiting: the interface is down"));
+        drop(daemon);
+        let gone = lab.run(&["status"]);
+        assert_eq!(gone.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&gone.stderr).contains("no btblocker answers on"));
+    });
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_a_stale_socket_replaced() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let mut first = lab.start(&[]);
+        let second = lab.run(&[]);
+        assert_eq!(second.status.code(), Some(1));
+        let error = String::from_utf8_lossy(&second.stderr);
+        assert!(
+            error.contains("another btblocker is running: it answers on"),
+            "{error}"
+        );
+        assert!(first.is_running());
+        lab.say(&["bans"]);
+        first.kill();
+        assert!(lab.path("run/control.sock").exists());
+        lab.start(&[]).terminate();
+    });
+}
+
+#[test]
+fn slow_clients_do_not_hold_the_daemon() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let daemon = lab.start(&[]);
+        // Half a line, and lines whose answers nobody reads.
+        let mut silent = UnixStream::connect(lab.path("run/control.sock")).unwrap();
+        silent.write_all(b"{\"command\":").unwrap();
+        let mut deaf = UnixStream::connect(lab.path("run/control.sock")).unwrap();
+        deaf.set_nonblocking(true).unwrap();
+        while deaf.write(b"{\"command\":\"status\"}\n").is_ok() {}
+        lab.replay(CASE);
+        daemon.wait_line(": banned ");
+        assert_eq!(
+            lab.say(&["ban", "198.51.100.9"]),
+            "198.51.100.9 banned for 18000 s\n"
+        );
+    });
+}
+
+#[test]
+fn connections_of_a_banned_host_are_forgotten() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        ip("addr add 192.0.2.1/24 dev bt0");
+        sh(
+            "nft 'add table ip t; add chain ip t c { type filter hook output priority 0; }; add rule ip t c ct state new accept'",
+        );
+        let socket = UdpSocket::bind("192.0.2.1:0").unwrap();
+        for last in [9, 10] {
+            ip(&format!(
+                "neigh add 192.0.2.{last} lladdr 02:00:00:00:00:{last:02} dev bt0"
+            ));
+            socket.send_to(b"x", format!("192.0.2.{last}:9")).unwrap();
+        }
+        let count = || -> u32 {
+            let text = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap();
+            text.trim().parse().unwrap()
+        };
+        assert_eq!(count(), 2);
+        let _daemon = lab.start(&[]);
+        lab.say(&["ban", "192.0.2.9"]);
+        wait_for("the banned host's entry goes, the other's stays", || count() == 1);
+    });
+}

@@ -1,0 +1,18 @@
+//! The running program: commands, restarts, troubles from outside. Each test has a network namespace and folders of
+//! its own. Needs root, `ip`, `nft` and `ipset`.
+#![cfg(all(feature = "ipset", feature = "nftables"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(unreachable_pub, reason = "the module is shared by test programs")]
+
+mod check;
+mod commands;
+mod healing;
+#[path = "../namespace/mod.rs"]
+mod namespace;
+mod program;
+mod restart;

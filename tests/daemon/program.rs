@@ -1,0 +1,183 @@
+//! One program under test with its folder.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::namespace::veth;
+
+/// How long anything may take that is not measured.
+const PATIENTLY: Duration = Duration::from_secs(20);
+
+/// Folder, backend and options of the programs of one test.
+pub(crate) struct Lab {
+    folder: tempfile::TempDir,
+    pub(crate) backend: &'static str,
+}
+
+/// A running daemon; it is killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Lab {
+    /// In the calling thread's namespace, with a pair of devices `bt0` (watched) and `bt1`.
+    pub(crate) fn new(backend: &'static str) -> Self {
+        veth("bt0", "bt1");
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            backend,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn state_file(&self) -> PathBuf {
+        self.path("state/torrent_block.json")
+    }
+
+    /// The program with this lab's folder, and `more` arguments in front, which win.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_btblocker"));
+        command
+            .env_clear()
+            .env("BTBLOCKER_STATE_DIR", self.path("state"))
+            .env("BTBLOCKER_CONTROL_SOCKET", self.path("run/control.sock"))
+            .env("BTBLOCKER_INTERFACE", "bt0")
+            .env("BTBLOCKER_BACKEND", self.backend)
+            .args(words)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// Runs a command that must succeed; what it printed.
+    pub(crate) fn say(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The bans as the program lists them, by address.
+    pub(crate) fn bans(&self) -> Vec<Value> {
+        let text = self.say(&["bans", "--format", "json"]);
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Starts a daemon and waits until it is ready.
+    pub(crate) fn start(&self, words: &[&str]) -> Daemon {
+        let mut child = self.command(words).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let daemon = Daemon { child, log };
+        daemon.wait_line("ready:");
+        daemon.wait_line("capturing on");
+        daemon
+    }
+
+    /// Sends the packets of a recorded case into `bt1`, so that they arrive at `bt0`.
+    /// Their number.
+    pub(crate) fn replay(&self, case: &str) -> u64 {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/cases")
+            .join(case)
+            .join("input.pcap");
+        let mut file = pcap::Capture::from_file(path).unwrap();
+        let mut wire = pcap::Capture::from_device("bt1").unwrap().open().unwrap();
+        let mut sent = 0;
+        while let Ok(packet) = file.next_packet() {
+            wire.sendpacket(packet.data).unwrap();
+            sent += 1;
+        }
+        sent
+    }
+}
+
+impl Daemon {
+    /// Waits for a line of the log that contains `part`.
+    pub(crate) fn wait_line(&self, part: &str) -> String {
+        let found = || {
+            let log = self.log.lock().unwrap();
+            log.iter().find(|line| line.contains(part)).cloned()
+        };
+        eventually(PATIENTLY, || found().is_some());
+        found().unwrap_or_else(|| panic!("no line {part:?} in {:#?}", self.log.lock().unwrap()))
+    }
+
+    /// Lines of the log that contain `part`.
+    pub(crate) fn lines(&self, part: &str) -> usize {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|line| line.contains(part)).count()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// As by `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As by `kill`: ends it in order.
+    pub(crate) fn terminate(mut self) {
+        // SAFETY: takes no pointer; the child has not been waited for, so its number is its own.
+        let code = unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };
+        assert_eq!(code, 0);
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Polls until `condition` holds, for at most `limit`; the time it took, if it came to hold.
+pub(crate) fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> Option<Duration> {
+    let start = Instant::now();
+    loop {
+        if condition() {
+            return Some(start.elapsed());
+        }
+        if start.elapsed() > limit {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn wait_for(what: &str, condition: impl FnMut() -> bool) {
+    assert!(eventually(PATIENTLY, condition).is_some(), "{what}");
+}
+
+/// Runs a shell command in the calling thread's namespace; it must succeed.
+pub(crate) fn sh(command: &str) {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {error}");
+}

@@ -1,0 +1,141 @@
+//! What survives the program.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::namespace::in_namespace;
+use crate::program::{Lab, sh, wait_for};
+
+const BY_HAND: &str = "198.51.100.9";
+const CASE: &str = "bt-libtorrent-v4";
+
+/// Address, technique and reason of each ban.
+fn known(lab: &Lab) -> Vec<(String, String, String)> {
+    let mut known: Vec<_> = lab
+        .bans()
+        .iter()
+        .map(|ban| {
+            let text = |key| ban[key].as_str().unwrap_or("nobody knows").to_owned();
+            (text("address"), text("technique"), text("reason"))
+        })
+        .collect();
+    known.sort();
+    known
+}
+
+fn check_kill_and_reboot(backend: &'static str) {
+    in_namespace(move || {
+        let lab = Lab::new(backend);
+        let daemon = lab.start(&[]);
+        lab.replay(CASE);
+        daemon.wait_line(": banned ");
+        lab.say(&["ban", BY_HAND, "--for", "2h"]);
+        let before = known(&lab);
+        assert!(before.len() >= 2, "{before:?}");
+        assert!(
+            before.iter().any(|(_, technique, _)| technique == "by-hand"),
+            "{before:?}"
+        );
+        assert!(
+            before.iter().all(|(_, technique, _)| technique != "unknown"),
+            "{before:?}"
+        );
+        let is_written = || {
+            let text = fs::read_to_string(lab.state_file()).unwrap_or_default();
+            before.iter().all(|(address, ..)| text.contains(address))
+        };
+        wait_for("all bans are written", is_written);
+        let mode = |name| fs::metadata(lab.path(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("state"), mode("run/control.sock")), (0o700, 0o600));
+
+        daemon.kill();
+        assert_eq!(known(&lab), before, "without a daemon");
+        let daemon = lab.start(&[]);
+        assert_eq!(known(&lab), before, "after kill -9");
+
+        daemon.kill();
+        sh("nft flush ruleset; ipset destroy");
+        let daemon = lab.start(&[]);
+        daemon.wait_line("are put back");
+        assert_eq!(known(&lab), before, "after a reboot, which empties the kernel");
+        let left = |ban: &serde_json::Value| ban["remaining_seconds"].as_u64().unwrap();
+        let by_hand = lab
+            .bans()
+            .into_iter()
+            .find(|ban| ban["address"] == BY_HAND)
+            .unwrap();
+        assert!((6_900..=7_200).contains(&left(&by_hand)), "{by_hand}");
+        daemon.terminate();
+
+        // What is lifted while nobody runs stays lifted.
+        assert!(lab.say(&["unban", BY_HAND]).contains("unbanned"));
+        let daemon = lab.start(&["--cleanup-on-stop"]);
+        assert_eq!(known(&lab).len(), before.len() - 1);
+        daemon.terminate();
+        assert_eq!(known(&lab), []);
+        assert!(!lab.state_file().exists());
+    });
+}
+
+#[test]
+fn bans_survive_kill_and_reboot_with_their_reasons_in_ipset() {
+    check_kill_and_reboot("ipset");
+}
+
+#[test]
+fn bans_survive_kill_and_reboot_with_their_reasons_in_nftables() {
+    check_kill_and_reboot("nftables");
+}
+
+#[test]
+fn a_torn_state_file_is_set_aside_and_nothing_else_happens() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let daemon = lab.start(&[]);
+        lab.say(&["ban", BY_HAND]);
+        let text = || fs::read_to_string(lab.state_file()).unwrap_or_default();
+        wait_for("the ban is written", || text().contains(BY_HAND));
+        daemon.kill();
+        let whole = text();
+        fs::write(lab.state_file(), &whole[..whole.len() / 2]).unwrap();
+        let daemon = lab.start(&[]);
+        assert!(daemon.wait_line("set aside as").contains("ERROR"));
+        assert_eq!(known(&lab).len(), 1, "the kernel still holds it");
+        wait_for("the file is made anew", || text().contains(BY_HAND));
+        let aside = fs::read_dir(lab.path("state")).unwrap().flatten();
+        assert_eq!(
+            aside
+                .filter(|entry| entry.file_name().to_string_lossy().contains(".bad-"))
+                .count(),
+            1
+        );
+    });
+}
+
+#[test]
+fn a_disk_that_refuses_costs_one_line_and_no_ban() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let daemon = lab.start(&["--state-dir", "/dev/null/state"]);
+        let line = daemon.wait_line("bans are in force, but not remembered");
+        assert!(line.contains("/dev/null/state"), "{line}");
+        for last in 1..5 {
+            lab.say(&["ban", &format!("198.51.100.{last}")]);
+        }
+        assert_eq!(known(&lab).len(), 4);
+        assert_eq!(daemon.lines("not remembered"), 1);
+        daemon.terminate();
+    });
+}
+
+#[test]
+fn nothing_is_remembered_of_bans_on_paper() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let daemon = lab.start(&["--monitor-only"]);
+        lab.say(&["ban", BY_HAND]);
+        assert_eq!(known(&lab).len(), 1);
+        daemon.terminate();
+        assert!(!lab.path("state").exists());
+    });
+}

@@ -1,0 +1,197 @@
+//! Metrics and health over HTTP, as Prometheus and worse clients ask for them.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use btblocker::metrics::{Counters, DaemonCounters, Snapshot, exposition};
+
+use crate::lab::{Daemon, cable, play, until};
+use crate::namespace::in_namespace;
+
+const ADDRESS: &str = "127.0.0.1:9475";
+
+fn daemon() -> Daemon {
+    cable();
+    Daemon::start(&["--monitor-only", "--metrics-listen", ADDRESS])
+}
+
+/// Sends a request as it is; the whole answer.
+fn ask(request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(ADDRESS).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    // A server that refuses a request before it has read it all may reset the connection behind its answer.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+fn get(path: &str) -> String {
+    ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
+}
+
+/// Value of a sample.
+fn value(text: &str, sample: &str) -> Option<f64> {
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn what_happens_is_counted_and_served() {
+    in_namespace(|| {
+        let mut daemon = daemon();
+        play("bt-libtorrent-plain-v4");
+        daemon.wait_for("banned");
+        let text = until("a served ban", || {
+            let text = get("/metrics");
+            value(&text, "btblocker_bans_active").filter(|active| *active >= 1.0)?;
+            Some(text)
+        });
+        assert!(
+            text.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"),
+            "{text}"
+        );
+        for (sample, least) in [
+            ("btblocker_packets_total", 10.0),
+            ("btblocker_bytes_total", 1_000.0),
+            ("btblocker_flows_total{event=\"created\"}", 1.0),
+            (
+                "btblocker_evidence_total{technique=\"handshake\",confidence=\"conclusive\"}",
+                1.0,
+            ),
+            ("btblocker_verdicts_total{technique=\"handshake\"}", 1.0),
+            ("btblocker_bans_total{technique=\"handshake\"}", 1.0),
+            ("btblocker_interface_received_total{interface=\"watched\"}", 10.0),
+            ("btblocker_build_info{version=\"0.1.0\",backend=\"dry-run\"}", 1.0),
+        ] {
+            // The kernel's numbers are read twice a second.
+            until(sample, || {
+                value(&get("/metrics"), sample).filter(|found| *found >= least)
+            });
+        }
+        assert!(get("/healthz").ends_with("\r\n\r\nok\n"));
+        promtool(text.split_once("\r\n\r\n").unwrap().1);
+        assert!(daemon.stop().1.success());
+    });
+}
+
+/// Prometheus' own opinion, where it is installed.
+fn promtool(text: &str) {
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = promtool else {
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn nothing_is_served_unless_asked_for() {
+    in_namespace(|| {
+        cable();
+        let _daemon = Daemon::start(&["--monitor-only"]);
+        assert!(TcpStream::connect(ADDRESS).is_err());
+    });
+}
+
+#[test]
+fn an_address_in_use_stops_the_start() {
+    in_namespace(|| {
+        cable();
+        let _taken = std::net::TcpListener::bind(ADDRESS).unwrap();
+        let mut daemon = Daemon::spawn(&["--monitor-only", "--metrics-listen", ADDRESS], &[]);
+        daemon.wait_for("cannot listen on 127.0.0.1:9475");
+    });
+}
+
+#[test]
+fn bad_requests_are_refused() {
+    in_namespace(|| {
+        let _daemon = daemon();
+        let long = [b"GET /metrics HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 9_000]].concat();
+        for (request, status) in [
+            (&b"GET /nothing HTTP/1.1\r\n\r\n"[..], "404"),
+            (b"GET /../metrics HTTP/1.1\r\n\r\n", "404"),
+            (b"POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "405"),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "400"),
+            (&long, "431"),
+            (b"HEAD /metrics?a=b HTTP/1.0\r\n\r\n", "200"),
+        ] {
+            let answer = ask(request);
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{status}: {answer:?}"
+            );
+        }
+        assert!(ask(b"HEAD /metrics HTTP/1.1\r\n\r\n").ends_with("\r\n\r\n"));
+    });
+}
+
+#[test]
+fn slow_and_silent_clients_keep_nobody_out_for_long() {
+    in_namespace(|| {
+        let daemon = daemon();
+        let start = Instant::now();
+        let mut slow: Vec<_> = (0..12).map(|_| TcpStream::connect(ADDRESS).unwrap()).collect();
+        for stream in &mut slow {
+            stream.write_all(b"GET /metr").unwrap();
+        }
+        // The twelve take four places in three rounds of five seconds; then it is our turn.
+        let answer = get("/healthz");
+        assert!(answer.ends_with("ok\n"), "{answer}");
+        assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+        // One that asks and never reads.
+        let stream = TcpStream::connect(ADDRESS).unwrap();
+        (&stream).write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Read).unwrap();
+        assert!(get("/healthz").ends_with("ok\n"));
+        assert!(daemon.stop().1.success());
+    });
+}
+
+#[test]
+fn the_dashboard_shows_only_metrics_that_exist() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/grafana-dashboard.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let daemon = DaemonCounters::default();
+    let snapshot = Snapshot {
+        version: "",
+        backend: "",
+        started: 0,
+        packets: Counters::default(),
+        daemon: &daemon,
+        interfaces: &[],
+    };
+    let served = exposition(&snapshot);
+    let served: BTreeSet<&str> = served
+        .lines()
+        .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())
+        .collect();
+    let mut shown = BTreeSet::new();
+    for panel in read["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            let words = expression.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            shown.extend(
+                words
+                    .filter(|word| word.starts_with("btblocker_"))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    for name in &shown {
+        assert!(served.contains(name.as_str()), "{name} is not served");
+    }
+    assert!(shown.len() > 10, "{shown:?}");
+}
