@@ -49,10 +49,11 @@ in
       [ "services" "btblocker" "firewallBackend" ]
       [ "services" "btblocker" "backend" ]
     )
-    (lib.mkRemovedOptionModule
-      [ "services" "btblocker" "cleanupInterval" ]
-      "Bans run out in the kernel by themselves, at the second; nothing has to be cleaned up."
-    )
+    (lib.mkRemovedOptionModule [
+      "services"
+      "btblocker"
+      "cleanupInterval"
+    ] "Bans run out in the kernel by themselves, at the second; nothing has to be cleaned up.")
   ];
 
   options.services.btblocker = {
@@ -81,11 +82,14 @@ in
       Name of the IPv4 set, `torrent_block` by default; the IPv6 set has a `6` behind it.
     '';
     banDuration = setting duration "How long a host is banned: seconds, or text such as `30m`; `5h` by default.";
-    xdpMode = setting (lib.types.enum [
-      "auto"
-      "native"
-      "generic"
-    ]) "How XDP programs are attached: `auto`, the default, is native where the driver can, else generic.";
+    xdpMode =
+      setting
+        (lib.types.enum [
+          "auto"
+          "native"
+          "generic"
+        ])
+        "How XDP programs are attached: `auto`, the default, is native where the driver can, else generic.";
     cleanupOnStop = setting lib.types.bool "Lift all bans when the service stops.";
     monitorOnly = setting lib.types.bool "Detect and report, but ban nobody.";
 
@@ -108,6 +112,10 @@ in
       "trace"
     ]) "Least severity of log lines; `info` by default.";
 
+    logFormat = setting (lib.types.enum [
+      "text"
+      "json"
+    ]) "How log lines are written; `text` by default.";
     detectionLogPath = setting lib.types.str ''
       File that gets every recognised flow with the beginning of its payload, below {file}`/var/log/btblocker`. By
       default there is none.
@@ -148,7 +156,8 @@ in
         message = "services.btblocker.detectionLogPath: the service may write below ${logDirectory} only, not to ${detectionLog}.";
       }
       {
-        assertion = !(cfg.settings.setup or true) || backend != "nftables" || !config.networking.nftables.flushRuleset;
+        assertion =
+          !(cfg.settings.setup or true) || backend != "nftables" || !config.networking.nftables.flushRuleset;
         message = ''
           services.btblocker: networking.nftables.flushRuleset deletes btblocker's tables with all bans whenever the
           firewall is reloaded. Set networking.nftables.flushRuleset = false, or backend = "ipset".
@@ -168,6 +177,7 @@ in
       block_socks = cfg.blockSocks;
       exempt_ports = cfg.whitelistPorts;
       log_level = cfg.logLevel;
+      log_format = cfg.logFormat;
       detection_log = cfg.detectionLogPath;
       xdp_mode = cfg.xdpMode;
     };
@@ -175,7 +185,9 @@ in
     # Where the commands (`btblocker bans`, `unban`) read it, too.
     environment.etc."btblocker/btblocker.toml".source = configFile;
     environment.systemPackages = [ cfg.package ];
-    boot.kernelModules = lib.optionals (!(cfg.settings.monitor_only or false)) (modules.${backend} or [ ]);
+    boot.kernelModules = lib.optionals (!(cfg.settings.monitor_only or false)) (
+      modules.${backend} or [ ]
+    );
 
     users.users.btblocker = {
       isSystemUser = true;

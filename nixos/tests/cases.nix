@@ -25,10 +25,22 @@ let
   nixos.options = {
     assertions = option (types.listOf types.anything) [ ];
     boot.kernelModules = option (types.listOf types.str) [ ];
-    environment.etc = option (types.attrsOf (types.among [ "source" "text" "mode" ])) { };
+    environment.etc = option (types.attrsOf (
+      types.among [
+        "source"
+        "text"
+        "mode"
+      ]
+    )) { };
     environment.systemPackages = option (types.listOf types.package) [ ];
     networking.nftables.flushRuleset = option types.bool false;
-    users.users = option (types.attrsOf (types.among [ "isSystemUser" "group" "description" ])) { };
+    users.users = option (types.attrsOf (
+      types.among [
+        "isSystemUser"
+        "group"
+        "description"
+      ]
+    )) { };
     users.groups = option (types.attrsOf types.anything) { };
     systemd.services = option (types.attrsOf (
       types.among [
@@ -122,6 +134,7 @@ map evaluate [
         443
       ];
       logLevel = "debug";
+      logFormat = "json";
       detectionLogPath = "/var/log/btblocker/detections.log";
     };
     settings = {
@@ -142,6 +155,7 @@ map evaluate [
         443
       ];
       log_level = "debug";
+      log_format = "json";
       detection_log = "/var/log/btblocker/detections.log";
     };
     modules = [ "nf_tables" ];

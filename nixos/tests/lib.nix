@@ -81,7 +81,9 @@ let
     merge =
       path: values:
       if !(all check values) then
-        bad (head values) "The option `${path}' is not of type `${name}': ${toJSON (head (filter (v: !(check v)) values))}"
+        bad (head values) "The option `${path}' is not of type `${name}': ${
+          toJSON (head (filter (v: !(check v)) values))
+        }"
       else if any (v: v != head values) values then
         bad (head values) "The option `${path}' has conflicting definition values: ${concatStringsSep ", " (map toJSON values)}"
       else
@@ -150,10 +152,11 @@ let
     ++ [
       {
         options = content.options or { };
-        config = content.config or (removeAttrs content [
-          "imports"
-          "options"
-        ]);
+        config =
+          content.config or (removeAttrs content [
+            "imports"
+            "options"
+          ]);
       }
     ];
 
@@ -161,7 +164,7 @@ let
   getAt = path: tree: if path == [ ] then tree else getAt (tail path) tree.${head path};
 
   lib = rec {
-    inherit (builtins) elem concatStringsSep;
+    inherit elem concatStringsSep;
 
     mkOption = option: option // { _type = "option"; };
     mkEnableOption =
@@ -189,9 +192,7 @@ let
     optional = wanted: value: if wanted then [ value ] else [ ];
     optionals = wanted: values: if wanted then values else [ ];
     optionalAttrs = wanted: values: if wanted then values else { };
-    filterAttrs =
-      keep: set:
-      removeAttrs set (filter (name: !(keep name set.${name})) (attrNames set));
+    filterAttrs = keep: set: removeAttrs set (filter (name: !(keep name set.${name})) (attrNames set));
     hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
     getExe = package: "${package}/bin/${package.meta.mainProgram}";
     genAttrs =
@@ -207,14 +208,18 @@ let
       from: to:
       { options, config, ... }:
       {
-        options = setAt from (mkOption { type = types.anything; });
+        options = setAt from (mkOption {
+          type = types.anything;
+        });
         config = setAt to (mkIf (getAt from options).isDefined (getAt from config));
       };
     mkRemovedOptionModule =
       from: reason:
       { options, ... }:
       {
-        options = setAt from (mkOption { type = types.anything; });
+        options = setAt from (mkOption {
+          type = types.anything;
+        });
         config.assertions = [
           {
             assertion = !(getAt from options).isDefined;
@@ -240,10 +245,14 @@ let
           value: (isInt value || isFloat value) && value >= least && value <= most
         );
       strMatching =
-        pattern: plain "string matching the pattern ${pattern}" (value: isString value && match pattern value != null);
+        pattern:
+        plain "string matching the pattern ${pattern}" (
+          value: isString value && match pattern value != null
+        );
       enum = values: plain "one of ${toJSON values}" (value: elem value values);
       either =
-        first: second: plain "${first.name} or ${second.name}" (value: first.check value || second.check value);
+        first: second:
+        plain "${first.name} or ${second.name}" (value: first.check value || second.check value);
       nullOr = inner: {
         name = "null or ${inner.name}";
         check = value: value == null || inner.check value;
@@ -350,8 +359,7 @@ let
           leaf = one;
         });
         unwrap =
-          field: node:
-          if node ? leaf then field node.leaf else builtins.mapAttrs (_: unwrap field) node;
+          field: node: if node ? leaf then field node.leaf else builtins.mapAttrs (_: unwrap field) node;
         config = unwrap (one: one.result.value) wrapped;
         options = unwrap (one: { inherit (one) isDefined; }) wrapped;
       in
