@@ -75,8 +75,8 @@ deb: build manual ## build the Debian package into target/debian and examine it 
 	@contrib/install-packages.sh $(DEB_PACKAGES)
 	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
 	rm -rf target/debian
-	cargo deb --no-build --locked
-	lintian --fail-on error --suppress-tags-from-file contrib/debian/not-for-debian target/debian/*.deb
+	cargo deb --no-build --locked --strip
+	lintian --fail-on error target/debian/*.deb
 
 RELEASE := btblocker-$(VERSION)-$(ARCH)-linux-gnu
 # The newest version of glibc of which the program uses a symbol.
