@@ -5,6 +5,7 @@
 
 mod former;
 mod load;
+mod reload;
 mod values;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::state::Store;
 use btblocker_detectors::{Class, Technique};
 
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
+pub use reload::Reloaded;
 pub use values::{format_duration, parse_duration};
 
 /// How much certainty strong and weak evidence needs before it adds up to a verdict.

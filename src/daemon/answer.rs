@@ -15,7 +15,7 @@ use crate::network::Network;
 /// Hosts and networks that commands may allow at most; each is looked at for every ban.
 const MAX_ALLOWED: usize = 1_024;
 
-impl Daemon<'_> {
+impl Daemon {
     /// Does what is asked and says what came of it.
     pub(super) fn answer(&mut self, request: Request, captures: &Captures) -> Reply {
         let now = self.start.elapsed();

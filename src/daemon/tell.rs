@@ -99,6 +99,16 @@ impl Tell {
         }
     }
 
+    /// Takes over another configuration; opens the detection log by its name again in any case.
+    pub(super) fn reload(&mut self, config: &Config) {
+        self.info_hashes = InfoHashes::new(config.info_hash);
+        if let (Some((log, _)), Some(options)) = (&self.detections, config.detection_log())
+            && !log.reopen(options)
+        {
+            warn!("the detection log has too much to write to be opened anew; ask again");
+        }
+    }
+
     /// The time of a ban is over.
     pub(super) fn expired(&mut self, element: Element) {
         let host = element.to_string();

@@ -8,3 +8,4 @@ mod environment;
 mod lab;
 mod log_lines;
 mod metrics;
+mod reload;
