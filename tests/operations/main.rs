@@ -8,4 +8,5 @@ mod environment;
 mod lab;
 mod log_lines;
 mod metrics;
+mod notices;
 mod reload;

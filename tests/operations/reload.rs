@@ -53,7 +53,10 @@ fn an_allowed_host_is_unbanned_and_not_banned_again() {
             .iter()
             .position(|line| line.contains("unbanned 10.77.1.11"))
             .unwrap();
-        let again = seen.iter().skip(lifted).find(|line| line.contains("watched: banned"));
+        let again = seen
+            .iter()
+            .skip(lifted)
+            .find(|line| line.contains("watched: banned"));
         assert_eq!(again, None);
     });
 }
@@ -110,7 +113,10 @@ fn recognition_judge_and_bans_follow() {
             .iter()
             .rposition(|line| line.contains("configuration read again"))
             .unwrap();
-        let early = seen.iter().take(last).find(|line| line.contains("watched: banned"));
+        let early = seen
+            .iter()
+            .take(last)
+            .find(|line| line.contains("watched: banned"));
         assert_eq!(early, None);
     });
 }
