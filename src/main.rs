@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use btblocker::cli::{Cli, Command};
-use btblocker::config::{self, Loaded};
+use btblocker::config::{self, Loaded, Overrides};
 use btblocker::{commands, daemon, logging};
 
 /// Exit status for wrong usage and configuration.
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     for note in &loaded.notes {
         log::warn!("{note}");
     }
-    match run(cli.command.unwrap_or(Command::Run), &loaded) {
+    match run(cli.command.unwrap_or(Command::Run), &loaded, &cli.overrides) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has had enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -37,11 +37,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, loaded: &Loaded) -> anyhow::Result<()> {
+fn run(command: Command, loaded: &Loaded, overrides: &Overrides) -> anyhow::Result<()> {
     let config = &loaded.config;
     let mut out = BufWriter::new(std::io::stdout().lock());
     match command {
-        Command::Run => daemon::run(config)?,
+        Command::Run => daemon::run(config, overrides)?,
         Command::Replay { files, format } => commands::replay(config, &files, format, &mut out)?,
         Command::Setup => commands::setup(config, &mut out)?,
         Command::Teardown => commands::teardown(config, &mut out)?,

@@ -78,6 +78,11 @@ impl Judge {
         }
     }
 
+    /// Decides by another policy from now on; what was judged stays so.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Judges one report; verdicts are appended to `verdicts`.
     pub fn hear(&mut self, report: &Report, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
         match report {
