@@ -15,7 +15,11 @@ RUN_PACKAGES := iproute2 nftables iptables ipset
 TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
 LINT_PACKAGES := shellcheck
-SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh)
+DEB_PACKAGES := dpkg-dev lintian
+PACKAGING_PACKAGES := $(DEB_PACKAGES) systemd-container debootstrap nix-bin iputils-ping rpm
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+ARCH := $(shell uname -m)
+SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh tests/packaging/*.sh)
 
 # Tests that make network namespaces need root: cargo builds as the user and starts the built tests through sudo.
 CARGO_RUNNER := $(if $(SUDO),--config 'target."cfg(all())".runner = "sudo -E"')
@@ -61,6 +65,43 @@ lint: setup ## formatting, clippy and shellcheck; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	shellcheck $(SCRIPTS)
+
+.PHONY: manual
+manual: cargo
+	cargo run --release --locked --quiet --example manual -- target/manual
+
+.PHONY: deb
+deb: build manual ## build the Debian package into target/debian and examine it with lintian
+	@contrib/install-packages.sh $(DEB_PACKAGES)
+	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
+	rm -rf target/debian
+	cargo deb --no-build --locked
+	lintian --fail-on error --suppress-tags-from-file contrib/debian/not-for-debian target/debian/*.deb
+
+RELEASE := btblocker-$(VERSION)-$(ARCH)-linux-gnu
+# The newest version of glibc of which the program uses a symbol.
+GLIBC = $(shell objdump -T target/release/btblocker | sed -n 's/.*GLIBC_\([0-9.]*\).*/\1/p' | sort -Vu | tail -n 1)
+
+.PHONY: release
+release: build manual ## build the release archive with its checksum into target/release-archive
+	rm -rf target/release-archive
+	install -D -m 755 target/release/btblocker target/release-archive/$(RELEASE)/btblocker
+	strip target/release-archive/$(RELEASE)/btblocker
+	cp -r contrib README.md LICENSE CHANGELOG.md target/manual target/release-archive/$(RELEASE)/
+	printf 'Needs glibc %s or newer, and:\n%s\n' '$(GLIBC)' \
+		"$$(objdump -p target/release/btblocker | sed -n 's/ *NEEDED *//p' | grep -v '^lib[cm]\.')" \
+		>target/release-archive/$(RELEASE)/REQUIREMENTS
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$$(git log -1 --format=%ct) -C target/release-archive \
+		-cf - $(RELEASE) | gzip -9n >target/release-archive/$(RELEASE).tar.gz
+	rm -r target/release-archive/$(RELEASE)
+	cd target/release-archive && sha256sum $(RELEASE).tar.gz >SHA256SUMS && cat SHA256SUMS
+
+.PHONY: test-packaging
+test-packaging: deb ## systemd, Debian package and NixOS module, each in containers and evaluations of their own
+	@contrib/install-packages.sh $(PACKAGING_PACKAGES)
+	$(SUDO) tests/packaging/systemd.sh target/release/btblocker
+	$(SUDO) tests/packaging/deb.sh target/debian/*.deb
+	tests/packaging/nix.sh
 
 .PHONY: ci
 ci: lint test e2e ## everything that must hold before a release

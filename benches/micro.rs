@@ -9,7 +9,7 @@ mod traffic;
 mod measure;
 
 use btblocker::backend::DryRun;
-use btblocker::ban::{BanPolicy, Exemptions, Manager};
+use btblocker::ban::{BanPolicy, Exemptions, Manager, Reason};
 use btblocker::flow::{FlowHasher, FlowTable};
 use btblocker::judge::{Addresses, FlowId, Judge, Policy, Report, Sighting};
 use btblocker::packet::{LinkType, parse};
@@ -178,10 +178,23 @@ fn banning() {
         let policy = BanPolicy {
             duration: Duration::from_secs(18_000),
             max_bans: 1 << 20,
+            max_bans_per_minute: 0,
+            escalation: Duration::ZERO,
+            ipv6_prefix: 128,
+            setup: false,
+        };
+        let ban = |manager: &mut Manager, host, at| {
+            manager.ban(host, Duration::from_secs(at), Timestamp(at * 1_000_000), || {
+                Reason {
+                    technique: Reason::BY_HAND.to_owned(),
+                    text: String::new(),
+                    client: None,
+                }
+            })
         };
         let mut manager = Manager::new(Box::new(DryRun::default()), Exemptions::default(), policy);
         for number in 0..hosts {
-            manager.ban(host(number), Duration::ZERO);
+            ban(&mut manager, host(number), 0);
         }
         let mut random = Random::new(9);
         let name = format!("ban one of {hosts} banned hosts again");
@@ -189,7 +202,7 @@ fn banning() {
             &name,
             quickest(ROUNDS, 100_000, |_| {
                 let number = (random.next() % u64::from(hosts)) as u32;
-                black_box(manager.ban(host(number), Duration::from_secs(1)));
+                black_box(ban(&mut manager, host(number), 1));
             }),
         );
     }

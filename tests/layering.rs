@@ -1,5 +1,12 @@
 //! Imports point down only: the order of the modules in `LAYERS` is a rule of the house.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

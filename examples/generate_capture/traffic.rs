@@ -360,7 +360,7 @@ impl Conversation {
     /// Sender, flags and payload of the packet `step` of a TCP stream: one of the client, then data of the server
     /// with an acknowledgement after every second packet.
     fn stream(&self, step: u32, payload: &mut Vec<u8>, random: &mut Random) -> (usize, u8) {
-        let from = usize::from(step % 3 != 0);
+        let from = usize::from(!step.is_multiple_of(3));
         match (self.kind, step) {
             (Kind::Tls(_), 0) => {
                 payload.extend(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03");

@@ -3,12 +3,13 @@
 mod bans;
 mod check;
 mod daemon;
+mod merge;
 mod replay;
 
 pub use bans::{allow, ban, bans, setup, teardown, unban};
 pub use check::check;
 pub use daemon::status;
-pub use replay::replay;
+pub use replay::{ReplayOptions, replay};
 
 use std::io::Write;
 

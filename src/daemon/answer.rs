@@ -28,7 +28,7 @@ impl Daemon {
             Request::Unban { address } => {
                 let address = self.manager.covering(address).unwrap_or(address);
                 let was_banned = self.manager.unban(address);
-                info!("{address} unbanned by command");
+                info!("unbanned {address}: by command");
                 if was_banned {
                     self.tell.by_hand("unban", address, "by command");
                 }
@@ -64,7 +64,7 @@ impl Daemon {
                 self.config.max_bans
             )),
             Outcome::Banned | Outcome::Renewed | Outcome::Cached => {
-                info!("{address} banned by command");
+                info!("banned {address}: by command");
                 self.tell.by_hand("ban", address, "by command");
                 self.connections.banned(address);
                 self.tell_kernel(format!("{address} banned for {} s", timeout.secs()))
@@ -85,7 +85,7 @@ impl Daemon {
         if !self.allowed.contains(&address) {
             self.allowed.push(address);
         }
-        info!("{address} allowed by command");
+        info!("allowed {address}: by command");
         let before = self.manager.active().len();
         self.exempt(&network);
         let lifted = before - self.manager.active().len();

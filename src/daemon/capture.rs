@@ -20,6 +20,9 @@ pub(super) struct Captures {
     states: Vec<State>,
 }
 
+/// State of an interface that is captured.
+const RUNNING: &str = "running";
+
 /// What an interface's capture last said of itself.
 type State = Arc<Mutex<String>>;
 
@@ -45,9 +48,8 @@ impl FrameSink for Sink {
         self.dispatcher.dispatch(batch);
     }
     fn status(&mut self, status: &CaptureStatus) {
-        self.begun = None;
         let state = match status {
-            CaptureStatus::Running => "running".to_owned(),
+            CaptureStatus::Running => RUNNING.to_owned(),
             CaptureStatus::Waiting { reason } => format!("waiting: {reason}"),
         };
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
@@ -57,21 +59,25 @@ impl FrameSink for Sink {
                 warn!(interface = self.interface; "not capturing: {reason}; waiting for it");
             }
         }
+        self.begun = None;
     }
 }
 
 impl Captures {
-    /// Opens all interfaces, then starts a thread for each; returns when every one captures or waits.
+    /// Opens all interfaces, then starts a thread for each; returns when every one captures or waits. With
+    /// `patient`, interfaces that do not exist yet are waited for, too.
     pub(super) fn start(
         config: &Config,
         interfaces: &[String],
         workers: &Workers,
         stop: &Stop,
+        patient: bool,
     ) -> anyhow::Result<Self> {
         let options = LiveOptions {
             ring_bytes: config.buffer_size,
             snaplen: config.snaplen,
             timeout: config.capture_delay,
+            wait_for_interface: patient,
             ..LiveOptions::default()
         };
         let mut opened = Vec::new();
@@ -130,6 +136,17 @@ impl Captures {
                 state: state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                 stats: counters.stats(),
             })
+    }
+
+    /// Names of the interfaces that are captured now, and of those that are waited for.
+    pub(super) fn interfaces(&self) -> (Vec<String>, Vec<String>) {
+        let (running, waiting): (Vec<_>, Vec<_>) =
+            self.states().partition(|interface| interface.state == RUNNING);
+        let name = |interface: InterfaceState| interface.name;
+        (
+            running.into_iter().map(name).collect(),
+            waiting.into_iter().map(name).collect(),
+        )
     }
 
     /// Waits for the threads, after the stop signal.

@@ -12,6 +12,7 @@ mod connections;
 #[cfg(test)]
 mod flood_tests;
 mod memory;
+mod notify;
 mod reload;
 mod serve;
 mod tell;
@@ -40,13 +41,15 @@ use addresses::Answerable;
 use capture::Captures;
 use connections::Connections;
 use memory::{Memory, wall_clock};
+use notify::ServiceManager;
 use serve::Served;
 use tell::Tell;
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
-/// How often the kernel's set is compared with what should be banned.
-const RECONCILE: Duration = Duration::from_secs(5);
+/// How often the kernel's set is compared with what should be banned. With a tick on top, what others took away is
+/// back within five seconds.
+const RECONCILE: Duration = Duration::from_secs(4);
 /// Longest time between two looks at the clock, at signals and at the network.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -77,6 +80,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         config: config.clone(),
         overrides: overrides.clone(),
         tuning: Published::new(config.inspector_options()),
+        service_manager: ServiceManager::new(),
         manager,
         answerable,
         allowed: Vec::new(),
@@ -113,6 +117,7 @@ struct Daemon {
     /// What was typed: it stays in force when the configuration is read again.
     overrides: Overrides,
     tuning: Published<btblocker_detectors::Options>,
+    service_manager: ServiceManager,
     manager: Manager,
     answerable: Answerable,
     /// Whom a command exempted until the end of this run.
@@ -159,7 +164,9 @@ impl Daemon {
             reports,
             board,
         )?;
-        let captures = Captures::start(config, &self.interfaces, &workers, stop)?;
+        // At a prompt a missing interface is a typing error; when a machine boots it is one that comes later.
+        let patient = self.service_manager.is_there();
+        let captures = Captures::start(config, &self.interfaces, &workers, stop, patient)?;
         // Set once: nobody else sets it.
         let _ = served.interfaces.set(captures.counters());
         info!(
@@ -168,6 +175,7 @@ impl Daemon {
             self.manager.backend().name()
         );
         let outcome = self.hear(&heard, &workers, &captures, stop, hangup);
+        self.service_manager.stopping();
         stop.stop();
         let captured = captures.finish();
         let finished = workers.finish();
@@ -189,7 +197,8 @@ impl Daemon {
         hangup: &AtomicBool,
     ) -> anyhow::Result<()> {
         let mut reconcile_at = Instant::now() + RECONCILE;
-        let mut tick_at = Instant::now() + TICK;
+        // The first tick is at once: it tells the service manager that the watch has begun.
+        let mut tick_at = Instant::now();
         let nobody = crossbeam_channel::never();
         let asked = self
             .control
@@ -233,6 +242,9 @@ impl Daemon {
                 );
             }
             captures.check()?;
+            let (captured, awaited) = captures.interfaces();
+            let bans = self.manager.active().len();
+            self.service_manager.tick(&captured, &awaited, bans);
             if self.watcher.changed() {
                 self.follow_network();
             }
@@ -261,9 +273,8 @@ impl Daemon {
                     }
                 }
                 Verdict::Ban(ban) => {
-                    let outcome = self
-                        .manager
-                        .ban(ban.address, now, ban.because.at, || event::reason(&ban));
+                    let reason = || event::reason(&ban);
+                    let outcome = self.manager.ban(ban.address, now, ban.because.at, reason);
                     let element = self.manager.element_for(ban.address);
                     if outcome == Outcome::Banned {
                         self.connections.banned(element);

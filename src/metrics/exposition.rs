@@ -180,7 +180,8 @@ fn bans(text: &mut String, daemon: &DaemonCounters) {
         "Bans that were not made, by reason.",
     )
     .sample(&[("reason", "exempt")], daemon.exempt.get())
-    .sample(&[("reason", "full")], daemon.full.get());
+    .sample(&[("reason", "full")], daemon.full.get())
+    .sample(&[("reason", "storm")], daemon.storm.get());
     family(text, "counter", "unbans_total", "Bans that ended, by reason.")
         .sample(&[("reason", "expired")], daemon.expired.get())
         .sample(&[("reason", "lifted")], daemon.lifted.get());

@@ -42,6 +42,10 @@ pub struct DetectionLogOptions {
     pub rotation: Rotation,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every order is a detection; a box would be an allocation for each"
+)]
 enum Order {
     Write(Detection),
     /// Open the file by its name again, with these options.
