@@ -15,7 +15,7 @@ use crate::config::{Overrides, parse_duration};
 #[derive(Debug, Parser)]
 #[command(
     name = "btblocker",
-    version,
+    version = env!("VERSION_WITH_COMMIT"),
     args_conflicts_with_subcommands = false,
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
@@ -100,6 +100,14 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+    /// Print a script that completes btblocker's commands in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff
+    Man,
     /// Print the effective configuration, with the source of each value
     Config,
 }

@@ -55,6 +55,8 @@ fn run(command: Command, loaded: &Loaded, overrides: &Overrides) -> anyhow::Resu
             let options = ReplayOptions { files, format, merge };
             found = commands::replay(config, &options, &mut out)? && exit_code;
         }
+        Command::Completions { shell } => commands::completions(shell, &mut out)?,
+        Command::Man => commands::man(&mut out)?,
         Command::Setup => commands::setup(config, &mut out)?,
         Command::Teardown => commands::teardown(config, &mut out)?,
         Command::Bans { format } => commands::bans(config, format, &mut out)?,
