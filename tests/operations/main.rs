@@ -17,3 +17,4 @@ mod log_lines;
 mod metrics;
 mod notices;
 mod reload;
+mod shell;
