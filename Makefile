@@ -110,3 +110,9 @@ ci: lint test e2e ## everything that must hold before a release
 xdp: setup ## rebuild the XDP object and compare it with the committed one
 	@contrib/install-packages.sh clang-14 llvm-14
 	$(MAKE) -C contrib/xdp check
+
+FUZZ_TARGETS := frame fragments bencode tcp_stream udp_datagrams pipeline config
+.PHONY: fuzz-smoke
+fuzz-smoke: setup ## 30 seconds of each fuzz target (needs `cargo install cargo-fuzz` and g++)
+	cd fuzz && cargo run --example seeds && for target in $(FUZZ_TARGETS); do \
+		cargo +stable fuzz run -s none $$target -- -max_total_time=30 -max_len=8192 || exit 1; done
