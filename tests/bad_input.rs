@@ -1,6 +1,11 @@
 //! Malformed input of every kind gives a clear message and a proper exit status, and never a panic.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,12 @@
 //!
 //! Each case is a folder with `input.pcap`, a README that says where it comes from, and `expect.toml`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,7 +1,12 @@
 //! Forged packets ban nobody: every UDP message that is conclusive by its structure is sent with a forged
 //! source, in both directions, against an idle and a busy host, from the outside and from the inside.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;

@@ -1,6 +1,11 @@
 //! Imports point down only: the order of the modules in `LAYERS` is a rule of the house.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,11 @@
 //! The running daemon as its operator meets it: logs, files, signals, HTTP.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
 
 #[path = "../namespace/mod.rs"]
 mod namespace;
