@@ -14,12 +14,13 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev l
 RUN_PACKAGES := iproute2 nftables iptables ipset
 TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
+BENCH_PACKAGES := libndpi-bin tcpdump
 LINT_PACKAGES := shellcheck
 DEB_PACKAGES := dpkg-dev lintian
 PACKAGING_PACKAGES := $(DEB_PACKAGES) systemd-container debootstrap nix-bin iputils-ping rpm
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 ARCH := $(shell uname -m)
-SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh tests/packaging/*.sh)
+SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh benches/*.sh tests/packaging/*.sh)
 
 # Tests that make network namespaces need root: cargo builds as the user and starts the built tests through sudo.
 CARGO_RUNNER := $(if $(SUDO),--config 'target."cfg(all())".runner = "sudo -E"')
@@ -65,6 +66,14 @@ lint: setup ## formatting, clippy and shellcheck; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	shellcheck $(SCRIPTS)
+
+.PHONY: bench
+bench: setup ## measure steps, growth, large captures beside nDPI's reader, and live capture; see contrib/BENCHMARKS.md
+	@contrib/install-packages.sh $(BENCH_PACKAGES)
+	cargo bench --locked --bench micro --bench growth
+	cargo build --release --locked --bin btblocker --example generate_capture
+	benches/replay.sh
+	$(SUDO) $(PYTHON) -B benches/live.py
 
 .PHONY: manual
 manual: cargo

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """Live capture on a veth pair in a network namespace of its own: start-up, idle cost, cost at 100,000 packets a second,
-and loss at the highest rate of the sender, by place. Needs root and tcpreplay (Debian package of that name).
+and loss at the highest rate of the sender, by place. Needs root.
 
     benches/live.py [BINARY]
 """
 
+import ctypes
 import os
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -26,19 +28,49 @@ def inside(*command):
     return run("ip", "netns", "exec", NAMESPACE, *command)
 
 
-def capture_file(folder, size, packets=50_000):
-    """UDP datagrams in frames of `size` bytes, in FLOWS flows."""
-    path = f"{folder}/{size}.pcap"
-    with open(path, "wb") as file:
-        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
-        for number in range(packets):
-            flow = number % FLOWS
-            length = size - 14
-            header = struct.pack(">BBHHHBBHII", 0x45, 0, length, 0, 0x4000, 64, 17, 0, 0x0A000001 + flow, 0xC6120001)
-            datagram = struct.pack(">HHHH", 20_000 + flow, 4500, length - 20, 0) + os.urandom(length - 28)
-            frame = bytes.fromhex("020000000001020000000002") + b"\x08\x00" + header + datagram
-            file.write(struct.pack("<IIII", 1_700_000_000, number % 1_000_000, len(frame), len(frame)) + frame)
-    return path
+class Buffer(ctypes.Structure):
+    """struct iovec."""
+
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+class Message(ctypes.Structure):
+    """struct mmsghdr."""
+
+    _fields_ = [
+        ("name", ctypes.c_void_p), ("name_length", ctypes.c_uint32), ("buffers", ctypes.POINTER(Buffer)),
+        ("buffer_count", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int), ("sent", ctypes.c_uint),
+    ]
+
+
+def frames(size):
+    """UDP datagrams in frames of `size` bytes, one of each of FLOWS flows."""
+    length = size - 14
+    for flow in range(FLOWS):
+        header = struct.pack(">BBHHHBBHII", 0x45, 0, length, 0, 0x4000, 64, 17, 0, 0x0A000001 + flow, 0xC6120001)
+        datagram = struct.pack(">HHHH", 20_000 + flow, 4500, length - 20, 0) + os.urandom(length - 28)
+        yield bytes.fromhex("020000000001020000000002") + b"\x08\x00" + header + datagram
+
+
+def sender(size, seconds, rate):
+    """Sends out of v0, `rate` packets a second or as many as possible (0); prints their number and the seconds taken."""
+    out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    out.bind(("v0", 0))
+    out.setsockopt(263, 20, 1)  # SOL_PACKET, PACKET_QDISC_BYPASS
+    buffers = [ctypes.create_string_buffer(frame, size) for frame in frames(size)]
+    parts = [Buffer(ctypes.addressof(buffer), size) for buffer in buffers]
+    messages = (Message * FLOWS)(*(Message(buffers=ctypes.pointer(part), buffer_count=1) for part in parts))
+    libc = ctypes.CDLL(None)
+    begin, sent = time.monotonic(), 0
+    while (now := time.monotonic()) < begin + seconds:
+        if rate and sent > (now - begin) * rate:
+            time.sleep(0.001)
+            continue
+        first = sent % FLOWS
+        count = min(FLOWS - first, 100 if rate else FLOWS)
+        sent += max(0, libc.sendmmsg(out.fileno(), ctypes.byref(messages[first]), count, 0))
+    print(sent, time.monotonic() - begin)
 
 
 class Watcher:
@@ -74,11 +106,10 @@ class Watcher:
         return received, dropped, frames, queues
 
 
-def send(path, seconds, *rate):
-    """Frames sent and the rate that was reached."""
-    out = inside("tcpreplay", "--intf1=v0", "--preload-pcap", "--loop=0", f"--duration={seconds}", *rate, path)
-    packets = int(re.search(r"Actual: (\d+) packets", out)[1])
-    return packets, float(re.search(r"([\d.]+) pps", out)[1])
+def send(size, seconds, rate):
+    """Frames sent, and how long that took."""
+    words = inside(sys.executable, "-B", __file__, "--send", str(size), str(seconds), str(rate)).split()
+    return int(words[0]), float(words[1])
 
 
 def main():
@@ -101,19 +132,21 @@ def main():
             watcher.stop()
             print("frame   rate       workers  sent      kernel dropped  own queues dropped  CPU share")
             for size in (64, 1400):
-                path = capture_file(folder, size)
-                for rate in (["--pps=100000"], ["--topspeed"]):
+                for rate in (100_000, 0):
                     for workers in (0, 1, 2):
                         watcher = Watcher(folder, "--workers", str(workers))
                         before = watcher.cpu_seconds()
-                        packets, reached = send(path, 5, *rate)
+                        packets, seconds = send(size, 5, rate)
                         time.sleep(0.2)
-                        share = (watcher.cpu_seconds() - before) / (packets / reached)
+                        share = (watcher.cpu_seconds() - before) / seconds
                         _, dropped, _, queues = watcher.stop()
-                        print(f"{size:<7} {reached:<10.0f} {workers:<8} {packets:<9} {dropped / packets:>12.3%} "
-                              f"{queues / packets:>18.3%} {share:>11.0%}")
+                        print(f"{size:<7} {packets / seconds:<10.0f} {workers:<8} {packets:<9} "
+                              f"{dropped / packets:>13.3%} {queues / packets:>19.3%} {share:>10.0%}")
         finally:
             run("ip", "netns", "del", NAMESPACE)
 
 
-main()
+if sys.argv[1:2] == ["--send"]:
+    sender(*map(int, sys.argv[2:]))
+else:
+    main()

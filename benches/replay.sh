@@ -25,16 +25,24 @@ print(f"{(used.ru_utime + used.ru_stime) * scale:.0f} {used.ru_utime * scale:.0f
     done | sort -n | head -1
 }
 
+# One line of the table: kind of traffic, program, its command.
+row() {
+    traffic=$1 program=$2
+    shift 2
+    measure "$@" | xargs printf '%-10s %-10s %9s %9s %9s %9s\n' "$traffic" "$program"
+}
+
 printf '%-10s %-10s %9s %9s %9s %9s\n' traffic program ns/packet user system KiB
 for mix in bulk short recorded syn-flood udp-flood junk; do
-    "$generator" "$mix" "$packets" 1000 "$folder/$mix.pcap" tests/cases/*/input.pcap
-    cat "$folder/$mix.pcap" > /dev/null
-    printf '%-10s %-10s %9s %9s %9s %9s\n' $mix btblocker $(measure "$binary" replay --format json "$folder/$mix.pcap")
-    if command -v tcpdump > /dev/null; then
-        printf '%-10s %-10s %9s %9s %9s %9s\n' $mix read $(measure tcpdump -r "$folder/$mix.pcap" -w /dev/null less 1)
+    file=$folder/$mix.pcap
+    "$generator" "$mix" "$packets" 1000 "$file" tests/cases/*/input.pcap
+    cat "$file" >/dev/null
+    row "$mix" btblocker "$binary" replay --format json "$file"
+    if command -v tcpdump >/dev/null; then
+        row "$mix" read tcpdump -r "$file" -w /dev/null less 1
     fi
-    if command -v ndpiReader > /dev/null; then
-        printf '%-10s %-10s %9s %9s %9s %9s\n' $mix ndpiReader $(measure ndpiReader -q -i "$folder/$mix.pcap")
+    if command -v ndpiReader >/dev/null; then
+        row "$mix" ndpiReader ndpiReader -q -i "$file"
     fi
-    rm "$folder/$mix.pcap"
+    rm "$file"
 done
