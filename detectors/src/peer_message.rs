@@ -294,8 +294,8 @@ mod tests {
 
     /// [`control`] by its definition.
     fn control_at_every_offset(bytes: &[u8]) -> Option<Hit> {
-        let examine: [(u32, fn(&[u8], usize) -> Option<Hit>); 3] =
-            [(0x0D, request), (0x31, hash_request), (0x05, allowed_fast)];
+        type Examine = fn(&[u8], usize) -> Option<Hit>;
+        let examine: [(u32, Examine); 3] = [(0x0D, request), (0x31, hash_request), (0x05, allowed_fast)];
         examine.iter().find_map(|(length, examine)| {
             (0..bytes.len())
                 .filter(|&at| u32_at(bytes, at) == Some(*length))

@@ -15,6 +15,10 @@ pub(crate) const BRIEFLY: Duration = Duration::from_millis(300);
 /// How long an answer that must come is waited for.
 pub(crate) const PATIENTLY: Duration = Duration::from_secs(5);
 
+/// A handshake (BEP 3) of a made-up client; the echo server answers it with the same.
+const HANDSHAKE: &[u8; 68] = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05\
+    \xd0\x8b\xe1\x02\x9f\xc6\x11\x83\xa4\x7e\xf5\x18\xb9\x6c\x93\x04\xea\x57\x80\xcd-TR4060-matrix-host-";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Family {
     Ipv4,
@@ -115,6 +119,15 @@ impl Cell {
             socket.connect_timeout(&self.target().into(), wait).ok()?;
             Some(socket.into())
         })
+    }
+
+    /// Speaks BitTorrent, over TCP whatever the cell's protocol is.
+    pub(crate) fn shake_hands(self) {
+        let mut stream = self.connect(PATIENTLY).expect("a connection");
+        stream.write_all(HANDSHAKE).unwrap();
+        stream.set_read_timeout(Some(BRIEFLY)).unwrap();
+        // The answer comes, unless the ban is faster.
+        let _ = stream.read(&mut [0; 68]);
     }
 
     /// Whether an answer comes from the target in one try.

@@ -70,9 +70,8 @@ impl Link {
     }
 
     /// Makes both ends; what the kernel says where it cannot.
-    fn make(self) -> Result<(), String> {
+    pub(crate) fn make(self) -> Result<(), String> {
         let (device, space, number) = (self.device(), self.space(), self.number());
-        ip(&format!("netns add {space}"));
         match self {
             Self::Ethernet => ip("link add wire0 type veth peer name eth0 netns wire"),
             Self::Tunnel => relay(),
@@ -141,6 +140,7 @@ pub(crate) fn build() -> Vec<(Link, String)> {
     in_space("server", serve);
     Link::ALL
         .into_iter()
+        .inspect(|link| ip(&format!("netns add {}", link.space())))
         .filter_map(|link| link.make().err().map(|why| (link, why)))
         .collect()
 }

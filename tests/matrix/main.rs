@@ -18,23 +18,19 @@
 #![allow(unreachable_pub, reason = "the module is shared by test programs")]
 
 mod cell;
+mod healing;
 mod lab;
 #[allow(dead_code, reason = "the module is shared by test programs")]
 #[path = "../namespace/mod.rs"]
 mod namespace;
 mod program;
 
-use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use cell::{BRIEFLY, Cell, PATIENTLY, Protocol, each, echoes, unlike};
 use lab::{Link, eventually, sh};
 use namespace::in_namespace;
 use program::{Backend, Program};
-
-/// A handshake (BEP 3) of a made-up client; the echo server answers it with the same.
-const HANDSHAKE: &[u8; 68] = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05\
-    \xd0\x8b\xe1\x02\x9f\xc6\x11\x83\xa4\x7e\xf5\x18\xb9\x6c\x93\x04\xea\x57\x80\xcd-TR4060-matrix-host-";
 
 /// Whether all cells pass, in several tries.
 fn assert_pass(cells: &[Cell], when: &str) {
@@ -146,11 +142,7 @@ fn tell_story(cells: &[Cell], program: &Program, disarm: &str) {
     let daemon = program.watch(&["--ban-duration", "4s", "--ban-target", "client"]);
     for cell in cells {
         // UDP cells are banned for a TCP flow of their host.
-        let mut stream = cell.connect(PATIENTLY).expect("a connection");
-        stream.write_all(HANDSHAKE).unwrap();
-        stream.set_read_timeout(Some(BRIEFLY)).unwrap();
-        // The answer comes, unless the ban is faster.
-        let _ = stream.read(&mut [0; 68]);
+        cell.shake_hands();
         daemon.wait_for(&format!("banned {}", cell.address()));
     }
     // The line comes before the kernel has it.
@@ -167,42 +159,46 @@ fn tell_story(cells: &[Cell], program: &Program, disarm: &str) {
     program.say(&["teardown"]);
 }
 
+const NFTABLES: Backend = Backend {
+    name: "nftables",
+    options: &["--backend", "nftables"],
+    disarm: "nft flush table inet btblocker",
+};
+const IPSET: Backend = Backend {
+    name: "ipset",
+    options: &["--backend", "ipset"],
+    disarm: "nft flush table ip btblocker; nft flush table ip6 btblocker",
+};
+const PIN: &str = "/run/bpf/btblocker";
+/// A link without its pin is detached when no process holds it.
+const UNPIN: &str = "rm /run/bpf/btblocker/link*";
+const XDP_GENERIC: Backend = Backend {
+    name: "xdp generic",
+    options: &["--backend", "xdp", "--xdp-mode", "generic", "--xdp-pin", PIN],
+    disarm: UNPIN,
+};
+const XDP_NATIVE: Backend = Backend {
+    name: "xdp native",
+    options: &["--backend", "xdp", "--xdp-mode", "native", "--xdp-pin", PIN],
+    disarm: UNPIN,
+};
+
 #[test]
 fn nftables_is_enforced() {
-    check(Backend {
-        name: "nftables",
-        options: &["--backend", "nftables"],
-        disarm: "nft flush table inet btblocker",
-    });
+    check(NFTABLES);
 }
 
 #[test]
 fn ipset_is_enforced() {
-    check(Backend {
-        name: "ipset",
-        options: &["--backend", "ipset"],
-        disarm: "nft flush table ip btblocker; nft flush table ip6 btblocker",
-    });
+    check(IPSET);
 }
-
-const PIN: &str = "/run/bpf/btblocker";
-/// A link without its pin is detached when no process holds it.
-const UNPIN: &str = "rm /run/bpf/btblocker/link*";
 
 #[test]
 fn xdp_generic_is_enforced() {
-    check(Backend {
-        name: "xdp generic",
-        options: &["--backend", "xdp", "--xdp-mode", "generic", "--xdp-pin", PIN],
-        disarm: UNPIN,
-    });
+    check(XDP_GENERIC);
 }
 
 #[test]
 fn xdp_native_is_enforced() {
-    check(Backend {
-        name: "xdp native",
-        options: &["--backend", "xdp", "--xdp-mode", "native", "--xdp-pin", PIN],
-        disarm: UNPIN,
-    });
+    check(XDP_NATIVE);
 }
