@@ -23,7 +23,9 @@ fn run(arguments: &[&str], variables: &[(&str, &str)], folder: &Path) -> Output 
     command
         .args(arguments)
         .envs(variables.iter().copied())
-        .current_dir(folder);
+        .current_dir(folder)
+        // A daemon that a service manager has started waits for a missing interface.
+        .env_remove("NOTIFY_SOCKET");
     command.stdin(std::process::Stdio::null()).output().unwrap()
 }
 
