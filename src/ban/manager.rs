@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use super::{BackendError, Change, Element, Exemption, Exemptions, SetBackend, Timeout};
 
 /// What the ban manager decides by.
@@ -40,7 +42,7 @@ pub struct Manager {
     exemptions: Exemptions,
     policy: BanPolicy,
     /// Deadline of each ban.
-    active: HashMap<Element, Duration>,
+    active: HashMap<Element, Duration, RandomState>,
     /// Changes that the kernel has not taken yet.
     pending: Vec<Change>,
 }
@@ -52,7 +54,7 @@ impl Manager {
             backend,
             exemptions,
             policy,
-            active: HashMap::new(),
+            active: HashMap::default(),
             pending: Vec::new(),
         }
     }
