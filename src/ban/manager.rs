@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use btblocker_detectors::Timestamp;
+use foldhash::fast::RandomState;
 
 use super::brake::Brake;
 use super::history::{History, escalated};
@@ -111,7 +112,7 @@ pub struct Manager {
     backend: Box<dyn SetBackend>,
     exemptions: Exemptions,
     policy: BanPolicy,
-    active: HashMap<Element, Record>,
+    active: HashMap<Element, Record, RandomState>,
     /// Elements whose state the kernel has not been told.
     dirty: BTreeSet<Element>,
     /// Elements that the kernel refused by themselves; tried again by the reconciliation.
@@ -130,7 +131,7 @@ impl Manager {
             backend,
             exemptions,
             policy,
-            active: HashMap::new(),
+            active: HashMap::default(),
             dirty: BTreeSet::new(),
             refused: BTreeSet::new(),
             history: History::new(policy.escalation, policy.max_bans),
