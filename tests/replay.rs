@@ -1,5 +1,7 @@
 //! `btblocker replay` on several files, folders, standard input, and its exit status.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
