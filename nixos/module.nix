@@ -12,6 +12,8 @@ let
   configFile = format.generate "btblocker.toml" cfg.settings;
   backend = cfg.settings.backend or "ipset";
   logDirectory = "/var/log/btblocker";
+  detectionLog = cfg.settings.detection_log or "";
+  xdp = backend == "xdp";
 
   setting =
     type: description:
@@ -24,6 +26,12 @@ let
   duration = lib.types.either (lib.types.ints.between 1 2147483) (
     lib.types.strMatching "[0-9]+ *(ms|s|m|min|h|d)?"
   );
+
+  capabilities = [
+    "CAP_NET_RAW"
+    "CAP_NET_ADMIN"
+  ]
+  ++ lib.optional xdp "CAP_BPF";
 
   modules = {
     ipset = [
@@ -41,10 +49,11 @@ in
       [ "services" "btblocker" "firewallBackend" ]
       [ "services" "btblocker" "backend" ]
     )
-    (lib.mkRemovedOptionModule
-      [ "services" "btblocker" "cleanupInterval" ]
-      "Bans run out in the kernel by themselves, at the second; nothing has to be cleaned up."
-    )
+    (lib.mkRemovedOptionModule [
+      "services"
+      "btblocker"
+      "cleanupInterval"
+    ] "Bans run out in the kernel by themselves, at the second; nothing has to be cleaned up.")
   ];
 
   options.services.btblocker = {
@@ -66,12 +75,21 @@ in
     backend = setting (lib.types.enum [
       "ipset"
       "nftables"
+      "xdp"
       "dry-run"
     ]) "Who holds the bans; `ipset` by default.";
     ipsetName = setting (lib.types.strMatching "[A-Za-z][A-Za-z0-9_.-]{0,25}") ''
       Name of the IPv4 set, `torrent_block` by default; the IPv6 set has a `6` behind it.
     '';
     banDuration = setting duration "How long a host is banned: seconds, or text such as `30m`; `5h` by default.";
+    xdpMode =
+      setting
+        (lib.types.enum [
+          "auto"
+          "native"
+          "generic"
+        ])
+        "How XDP programs are attached: `auto`, the default, is native where the driver can, else generic.";
     cleanupOnStop = setting lib.types.bool "Lift all bans when the service stops.";
     monitorOnly = setting lib.types.bool "Detect and report, but ban nobody.";
 
@@ -93,6 +111,15 @@ in
       "debug"
       "trace"
     ]) "Least severity of log lines; `info` by default.";
+
+    logFormat = setting (lib.types.enum [
+      "text"
+      "json"
+    ]) "How log lines are written; `text` by default.";
+    detectionLogPath = setting lib.types.str ''
+      File that gets every recognised flow with the beginning of its payload, below {file}`/var/log/btblocker`. By
+      default there is none.
+    '';
 
     settings = lib.mkOption {
       type = format.type;
@@ -121,7 +148,16 @@ in
         message = "services.btblocker.interfaces is empty: name at least one, or leave it out for the one of the default route.";
       }
       {
-        assertion = !(cfg.settings.setup or true) || backend != "nftables" || !config.networking.nftables.flushRuleset;
+        assertion = cfg.xdpMode == null || xdp;
+        message = ''services.btblocker.xdpMode has no effect on backend = "${backend}": set backend = "xdp", or leave it out.'';
+      }
+      {
+        assertion = detectionLog == "" || lib.hasPrefix "${logDirectory}/" detectionLog;
+        message = "services.btblocker.detectionLogPath: the service may write below ${logDirectory} only, not to ${detectionLog}.";
+      }
+      {
+        assertion =
+          !(cfg.settings.setup or true) || backend != "nftables" || !config.networking.nftables.flushRuleset;
         message = ''
           services.btblocker: networking.nftables.flushRuleset deletes btblocker's tables with all bans whenever the
           firewall is reloaded. Set networking.nftables.flushRuleset = false, or backend = "ipset".
@@ -141,12 +177,17 @@ in
       block_socks = cfg.blockSocks;
       exempt_ports = cfg.whitelistPorts;
       log_level = cfg.logLevel;
+      log_format = cfg.logFormat;
+      detection_log = cfg.detectionLogPath;
+      xdp_mode = cfg.xdpMode;
     };
 
     # Where the commands (`btblocker bans`, `unban`) read it, too.
     environment.etc."btblocker/btblocker.toml".source = configFile;
     environment.systemPackages = [ cfg.package ];
-    boot.kernelModules = lib.optionals (!(cfg.settings.monitor_only or false)) (modules.${backend} or [ ]);
+    boot.kernelModules = lib.optionals (!(cfg.settings.monitor_only or false)) (
+      modules.${backend} or [ ]
+    );
 
     users.users.btblocker = {
       isSystemUser = true;
@@ -193,14 +234,8 @@ in
         LogsDirectoryMode = "0750";
         UMask = "0027";
 
-        AmbientCapabilities = [
-          "CAP_NET_RAW"
-          "CAP_NET_ADMIN"
-        ];
-        CapabilityBoundingSet = [
-          "CAP_NET_RAW"
-          "CAP_NET_ADMIN"
-        ];
+        AmbientCapabilities = capabilities;
+        CapabilityBoundingSet = capabilities;
         NoNewPrivileges = true;
         RestrictAddressFamilies = [
           "AF_UNIX"
@@ -213,7 +248,8 @@ in
         SystemCallFilter = [
           "@system-service"
           "~@privileged @resources"
-        ];
+        ]
+        ++ lib.optional xdp "bpf";
         SystemCallErrorNumber = "EPERM";
 
         ProtectSystem = "strict";
@@ -238,6 +274,14 @@ in
         RestrictNamespaces = true;
         RestrictRealtime = true;
         RestrictSUIDSGID = true;
+      }
+      // lib.optionalAttrs xdp {
+        # Pins need a folder of their own on the bpf filesystem, which otherwise is root's alone.
+        ExecStartPre = [
+          "+${pkgs.coreutils}/bin/chmod o+x /sys/fs/bpf"
+          "+${pkgs.coreutils}/bin/install -d -o btblocker -g btblocker -m 700 /sys/fs/bpf/btblocker"
+        ];
+        ReadWritePaths = "-/sys/fs/bpf/btblocker";
       };
     };
   };

@@ -8,6 +8,9 @@
   ipset,
   libnftnl,
   libmnl,
+  libbpf,
+  elfutils,
+  zlib,
 }:
 let
   manifest = lib.importTOML ../Cargo.toml;
@@ -43,6 +46,9 @@ rustPlatform.buildRustPackage {
     ipset
     libnftnl
     libmnl
+    libbpf
+    elfutils
+    zlib
   ];
 
   # Tests beyond those in the sources need root and network namespaces.

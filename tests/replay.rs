@@ -1,6 +1,11 @@
 //! `btblocker replay` on several files, folders, standard input, and its exit status.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -19,7 +19,7 @@ use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
 use crate::ban::{BanPolicy, Element, Timeout};
 use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
-use crate::network::Network;
+use crate::network::{Network, separate_namespace};
 use crate::sink::{DetectionLogOptions, LineFormat, Programs, Rotation, WebhookOptions};
 use crate::state::Store;
 use btblocker_detectors::{Class, Technique};
@@ -27,6 +27,11 @@ use btblocker_detectors::{Class, Technique};
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
 pub use reload::Reloaded;
 pub use values::{format_duration, parse_duration};
+
+/// Where bans are kept by default.
+const STATE_DIR: &str = "/var/lib/btblocker";
+/// Where the daemon answers by default.
+const CONTROL_SOCKET: &str = "/run/btblocker/control.sock";
 
 /// How much certainty strong and weak evidence needs before it adds up to a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,8 +230,8 @@ impl Default for Config {
             max_bans_per_minute: 600,
             cleanup_on_stop: false,
             monitor_only: false,
-            state_dir: PathBuf::from("/var/lib/btblocker"),
-            control_socket: PathBuf::from("/run/btblocker/control.sock"),
+            state_dir: PathBuf::from(STATE_DIR),
+            control_socket: PathBuf::from(CONTROL_SOCKET),
             local_networks: Vec::new(),
             allow: Vec::new(),
             exempt_ports: vec![22, 53, 80, 443, 853, 5222, 5269],
@@ -305,8 +310,22 @@ impl Config {
     /// Where bans are remembered, if they are: bans on paper are not.
     pub fn store(&self) -> Option<Store> {
         let on_paper = self.monitor_only || self.backend == BackendKind::DryRun;
-        (!on_paper && !self.state_dir.as_os_str().is_empty())
+        // A namespace of its own ends with the machine and its addresses mean nothing elsewhere: the kernel's sets
+        // in it hold the bans as long as it lives.
+        let elsewhere = self.state_dir.as_os_str() == STATE_DIR && separate_namespace().is_some();
+        (!on_paper && !elsewhere && !self.state_dir.as_os_str().is_empty())
             .then(|| Store::new(&self.state_dir, &self.set_name))
+    }
+
+    /// The control socket, if there is one. At the default place each network namespace has its own.
+    pub fn control_path(&self) -> Option<PathBuf> {
+        match separate_namespace().filter(|_| self.control_socket.as_os_str() == CONTROL_SOCKET) {
+            Some(namespace) => Some(
+                self.control_socket
+                    .with_file_name(format!("control-{namespace}.sock")),
+            ),
+            None => Some(self.control_socket.clone()).filter(|path| !path.as_os_str().is_empty()),
+        }
     }
 
     /// What the ban manager decides by.

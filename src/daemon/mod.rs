@@ -426,10 +426,10 @@ fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> a
 /// The control socket, if it is wanted and can be made. That another daemon is alive is an error; that there is no
 /// place for the socket costs commands only.
 fn control(config: &Config) -> anyhow::Result<Option<Server>> {
-    if config.control_socket.as_os_str().is_empty() {
+    let Some(path) = config.control_path() else {
         return Ok(None);
-    }
-    match Server::listen(&config.control_socket) {
+    };
+    match Server::listen(&path) {
         Ok(server) => Ok(Some(server)),
         Err(error @ ControlError::Alive(_)) => Err(error.into()),
         Err(error) => {

@@ -133,6 +133,7 @@ done
 
 for backend in nftables ipset; do
     step "ready means that bans drop: $backend"
+    inside systemctl stop btblocker
     inside btblocker teardown
     configure 'interface = "lan0"' "backend = \"$backend\""
     inside systemctl restart btblocker
@@ -144,6 +145,7 @@ for backend in nftables ipset; do
 done
 
 step "XDP with its drop-in"
+inside systemctl stop btblocker
 inside btblocker teardown
 # The container's /sys has no place for it.
 inside sh -c 'mount -o remount,rw /sys; mkdir -p /sys/fs/bpf; mount -t bpf -o mode=700 bpf /sys/fs/bpf'
