@@ -50,9 +50,9 @@ fn write_commands(command: &clap::Command, page: &mut dyn io::Write) -> io::Resu
             usage.push_str(&format!(" {names}..."));
         }
         writeln!(page, ".TP\n\\fB{}\\fR\n{}", plain(&usage), plain(&about))?;
-        let own = sub
-            .get_arguments()
-            .filter(|argument| argument.get_long().is_some_and(|long| long != "help") && !argument.is_global_set());
+        let own = sub.get_arguments().filter(|argument| {
+            argument.get_long().is_some_and(|long| long != "help") && !argument.is_global_set()
+        });
         for argument in own {
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
             let long = argument.get_long().unwrap_or_default();
