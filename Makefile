@@ -14,12 +14,13 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev l
 RUN_PACKAGES := iproute2 nftables iptables ipset
 TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
+BENCH_PACKAGES := libndpi-bin tcpdump
 LINT_PACKAGES := shellcheck
 DEB_PACKAGES := dpkg-dev lintian
 PACKAGING_PACKAGES := $(DEB_PACKAGES) systemd-container debootstrap nix-bin iputils-ping rpm
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 ARCH := $(shell uname -m)
-SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh tests/packaging/*.sh)
+SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh benches/*.sh tests/packaging/*.sh)
 
 # Tests that make network namespaces need root: cargo builds as the user and starts the built tests through sudo.
 CARGO_RUNNER := $(if $(SUDO),--config 'target."cfg(all())".runner = "sudo -E"')
@@ -66,6 +67,14 @@ lint: setup ## formatting, clippy and shellcheck; warnings are errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	shellcheck $(SCRIPTS)
 
+.PHONY: bench
+bench: setup ## measure steps, growth, large captures beside nDPI's reader, and live capture; see contrib/BENCHMARKS.md
+	@contrib/install-packages.sh $(BENCH_PACKAGES)
+	cargo bench --locked --bench micro --bench growth
+	cargo build --release --locked --bin btblocker --example generate_capture
+	benches/replay.sh
+	$(SUDO) $(PYTHON) -B benches/live.py
+
 .PHONY: manual
 manual: cargo
 	cargo run --release --locked --quiet --example manual -- target/manual
@@ -110,3 +119,9 @@ ci: lint test e2e ## everything that must hold before a release
 xdp: setup ## rebuild the XDP object and compare it with the committed one
 	@contrib/install-packages.sh clang-14 llvm-14
 	$(MAKE) -C contrib/xdp check
+
+FUZZ_TARGETS := frame fragments bencode tcp_stream udp_datagrams pipeline config
+.PHONY: fuzz-smoke
+fuzz-smoke: setup ## 30 seconds of each fuzz target (needs `cargo install cargo-fuzz` and g++)
+	cd fuzz && cargo run --example seeds && for target in $(FUZZ_TARGETS); do \
+		cargo +stable fuzz run -s none $$target -- -max_total_time=30 -max_len=8192 || exit 1; done

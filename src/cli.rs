@@ -15,7 +15,7 @@ use crate::config::{Overrides, parse_duration};
 #[derive(Debug, Parser)]
 #[command(
     name = "btblocker",
-    version,
+    version = env!("VERSION_WITH_COMMIT"),
     args_conflicts_with_subcommands = false,
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
@@ -23,7 +23,7 @@ use crate::config::{Overrides, parse_duration};
         btblocker --interface wg0 --monitor-only    report, but ban nobody\n  \
         btblocker replay capture.pcapng             who would be banned, when and why\n  \
         btblocker unban 10.8.0.7                    lift a ban\n\n\
-        Exit status: 0 stopped or done, 1 failed, 2 wrong usage or configuration."
+        Exit status: 0 stopped or done, 1 failed, 2 wrong usage or configuration, 3 BitTorrent was found (replay --exit-code)."
 )]
 pub struct Cli {
     /// Values that override the configuration.
@@ -41,12 +41,18 @@ pub enum Command {
     Run,
     /// Judge capture files: who would be banned, when and why
     Replay {
-        /// pcap or pcapng files; "-" is standard input
+        /// pcap or pcapng files, and folders to search for them; "-" is standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// How to print: a table for people, or JSON Lines
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
+        /// Judge all files together, in the order of time
+        #[arg(long)]
+        merge: bool,
+        /// End with status 3 when BitTorrent was found
+        #[arg(long)]
+        exit_code: bool,
     },
     /// Create the kernel's sets and drop rules
     Setup,
@@ -94,6 +100,14 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+    /// Print a script that completes btblocker's commands in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff
+    Man,
     /// Print the effective configuration, with the source of each value
     Config,
 }

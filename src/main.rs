@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use btblocker::cli::{Cli, Command};
-use btblocker::config::{self, Loaded};
+use btblocker::commands::ReplayOptions;
+use btblocker::config::{self, Loaded, Overrides};
 use btblocker::{commands, daemon, logging};
 
 /// Exit status for wrong usage and configuration.
 const USAGE: u8 = 2;
+/// Exit status of a replay that was asked for one and found BitTorrent.
+const FOUND: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -25,8 +28,8 @@ fn main() -> ExitCode {
     for note in &loaded.notes {
         log::warn!("{note}");
     }
-    match run(cli.command.unwrap_or(Command::Run), &loaded) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(cli.command.unwrap_or(Command::Run), &loaded, &cli.overrides) {
+        Ok(status) => status,
         // Whoever reads the output has had enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,12 +40,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, loaded: &Loaded) -> anyhow::Result<()> {
+fn run(command: Command, loaded: &Loaded, overrides: &Overrides) -> anyhow::Result<ExitCode> {
+    let mut found = false;
     let config = &loaded.config;
     let mut out = BufWriter::new(std::io::stdout().lock());
     match command {
-        Command::Run => daemon::run(config)?,
-        Command::Replay { files, format } => commands::replay(config, &files, format, &mut out)?,
+        Command::Run => daemon::run(config, overrides)?,
+        Command::Replay {
+            files,
+            format,
+            merge,
+            exit_code,
+        } => {
+            let options = ReplayOptions { files, format, merge };
+            found = commands::replay(config, &options, &mut out)? && exit_code;
+        }
+        Command::Completions { shell } => commands::completions(shell, &mut out)?,
+        Command::Man => commands::man(&mut out)?,
         Command::Setup => commands::setup(config, &mut out)?,
         Command::Teardown => commands::teardown(config, &mut out)?,
         Command::Bans { format } => commands::bans(config, format, &mut out)?,
@@ -54,7 +68,11 @@ fn run(command: Command, loaded: &Loaded) -> anyhow::Result<()> {
         Command::Config => commands::config(loaded, &mut out)?,
     }
     out.flush()?;
-    Ok(())
+    Ok(if found {
+        ExitCode::from(FOUND)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

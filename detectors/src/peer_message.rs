@@ -70,21 +70,36 @@ fn piece(bytes: &[u8]) -> Option<Hit> {
         .map(|at| Hit::new(Technique::PeerMessage, "piece", at))
 }
 
-/// Messages whose length field is `00 00 00 xx` with a rare last byte.
+/// Messages whose length field is `00 00 00 xx`. Such a field ends with the byte behind a run of three or more
+/// zeros, and every such run covers one of each three neighbouring places: one pass, however many zeros there are.
 fn control(bytes: &[u8]) -> Option<Hit> {
-    for (needle, examine) in [
-        (b"\x00\x00\x00\x0d", request as fn(&[u8], usize) -> Option<Hit>),
-        (b"\x00\x00\x00\x31", hash_request),
-        (b"\x00\x00\x00\x05", allowed_fast),
-    ] {
-        let found = memmem::find_iter(bytes, needle)
-            .take(MOST_CANDIDATES)
-            .find_map(|at| examine(bytes, at));
-        if found.is_some() {
-            return found;
+    let (mut hash, mut fast) = (None, None);
+    let mut place = 2;
+    while let Some(&byte) = bytes.get(place) {
+        if byte != 0 {
+            place += 3;
+            continue;
         }
+        let (before, after) = bytes.split_at_checked(place)?;
+        let is_zero = |byte: &&u8| **byte == 0;
+        let end = place + after.iter().take_while(is_zero).count();
+        let begin = place - before.iter().rev().take(2).take_while(is_zero).count();
+        if let Some(at) = end.checked_sub(3).filter(|at| *at >= begin) {
+            match byte_at(bytes, end) {
+                Some(0x0D) => {
+                    let found = request(bytes, at);
+                    if found.is_some() {
+                        return found;
+                    }
+                }
+                Some(0x31) => hash = hash.or_else(|| hash_request(bytes, at)),
+                Some(0x05) => fast = fast.or_else(|| allowed_fast(bytes, at)),
+                _ => {}
+            }
+        }
+        place = end + 3;
     }
-    None
+    hash.or(fast)
 }
 
 fn request(bytes: &[u8], at: usize) -> Option<Hit> {
@@ -277,10 +292,38 @@ mod tests {
         }
     }
 
+    /// [`control`] by its definition.
+    fn control_at_every_offset(bytes: &[u8]) -> Option<Hit> {
+        type Examine = fn(&[u8], usize) -> Option<Hit>;
+        let examine: [(u32, Examine); 3] = [(0x0D, request), (0x31, hash_request), (0x05, allowed_fast)];
+        examine.iter().find_map(|(length, examine)| {
+            (0..bytes.len())
+                .filter(|&at| u32_at(bytes, at) == Some(*length))
+                .find_map(|at| examine(bytes, at))
+        })
+    }
+
     proptest! {
         #[test]
         fn random_bytes_are_no_messages(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
             prop_assert_eq!(scan(&bytes), None);
+        }
+        #[test]
+        fn one_pass_finds_what_every_offset_holds(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(0u8..3, 0..6),
+                    Just(vec![0; 5]),
+                    Just(REQUEST.to_vec()),
+                    Just(hash_request_bytes()),
+                    Just(b"\0\0\0\x05\x11\0\0\0\x07".repeat(4)),
+                    Just(b"\0\0\0\x0d".to_vec()),
+                ],
+                0..12,
+            ),
+        ) {
+            let bytes = parts.concat();
+            prop_assert_eq!(control(&bytes), control_at_every_offset(&bytes));
         }
         #[test]
         fn headers_with_random_bytes_are_survived(bytes in prop::collection::vec(0u8..0x18, 0..300)) {

@@ -150,6 +150,11 @@ impl Manager {
         &self.exemptions
     }
 
+    /// Hosts are banned for another time from now on; bans in force keep theirs.
+    pub fn set_duration(&mut self, duration: Duration) {
+        self.policy.duration = duration;
+    }
+
     /// How often what happened.
     pub fn tally(&self) -> &Tally {
         &self.tally

@@ -78,6 +78,14 @@ impl FrameBatch {
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
+    /// One frame by its position, from 0.
+    pub fn frame(&self, index: usize) -> Option<(&FrameMeta, &[u8])> {
+        let meta = self.frames.get(index)?;
+        let bytes = self
+            .bytes
+            .get(meta.start as usize..(meta.start + meta.len) as usize);
+        Some((meta, bytes.unwrap_or(&[])))
+    }
     /// The frames in capture order.
     pub fn frames(&self) -> impl Iterator<Item = (&FrameMeta, &[u8])> {
         self.frames.iter().map(|meta| {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use anyhow::Context;
 use serde_json::Value;
 
 use crate::cli::Format;
@@ -13,19 +14,17 @@ pub(super) type Answer = (Vec<Value>, Option<String>);
 
 /// Asks the daemon.
 pub(super) fn ask(config: &Config, request: &Request) -> anyhow::Result<Answer> {
-    anyhow::ensure!(
-        !config.control_socket.as_os_str().is_empty(),
-        "control_socket is empty: a running btblocker cannot be asked"
-    );
-    Ok(ask_socket(&config.control_socket, request)?)
+    let path = config.control_path();
+    let path = path.context("control_socket is empty: a running btblocker cannot be asked")?;
+    Ok(ask_socket(&path, request)?)
 }
 
 /// Asks the daemon; `None` when none answers.
 pub(super) fn ask_or_none(config: &Config, request: &Request) -> anyhow::Result<Option<Answer>> {
-    if config.control_socket.as_os_str().is_empty() {
+    let Some(path) = config.control_path() else {
         return Ok(None);
-    }
-    match ask_socket(&config.control_socket, request) {
+    };
+    match ask_socket(&path, request) {
         Ok(answer) => Ok(Some(answer)),
         Err(AskError::NoDaemon(_)) => Ok(None),
         Err(error) => Err(error.into()),

@@ -3,12 +3,15 @@
 mod bans;
 mod check;
 mod daemon;
+mod merge;
 mod replay;
+mod shell;
 
 pub use bans::{allow, ban, bans, setup, teardown, unban};
 pub use check::check;
 pub use daemon::status;
-pub use replay::replay;
+pub use replay::{ReplayOptions, replay};
+pub use shell::{completions, man};
 
 use std::io::Write;
 

@@ -1,20 +1,21 @@
 //! `btblocker replay`: the live path on capture files. Who would be banned, when and why.
 //!
-//! Each file is judged from an empty state, in packet time, so the outcome depends on the file and the
-//! configuration only.
+//! Each file, or all of them merged by time, is judged from an empty state, in packet time, so the outcome depends on
+//! the files and the configuration only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::merge::{Merged, expand};
 use crate::backend::DryRun;
 use crate::ban::{Exemption, Exemptions, Manager, Outcome};
-use crate::capture::{FileError, FileSource, FrameBatch};
+use crate::capture::{FileError, FrameBatch};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::event::{self, InfoHashes};
@@ -43,50 +44,136 @@ impl Addresses for Written<'_> {
     }
 }
 
-/// What came of one file.
+/// What is replayed and how the outcome is printed.
+#[derive(Clone, Debug)]
+pub struct ReplayOptions {
+    /// Files, and folders that are searched for capture files; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// For people or for programs.
+    pub format: Format,
+    /// Judge all files together, in the order of time.
+    pub merge: bool,
+}
+
+/// What came of one file, or of several that were merged.
 struct Outcomes {
     flows: Vec<FlowVerdict>,
     bans: Vec<BanVerdict>,
     counters: Counters,
-    /// Why the file could not be read to its end.
-    damage: Option<FileError>,
+    /// Why files could not be read to their end.
+    damage: Vec<FileError>,
 }
 
-/// Judges files one after the other and prints what came of each. A file that cannot be read is reported,
-/// and the others go on.
+/// Sums over everything that was replayed.
+#[derive(Default)]
+struct Total {
+    files: usize,
+    unreadable: usize,
+    frames: u64,
+    bytes: u64,
+    flows: u64,
+    bittorrent: usize,
+    hosts: BTreeSet<IpAddr>,
+}
+
+/// Judges files and prints what came of each, or of all when merged, and of all together. What cannot be read is
+/// reported, and the others go on. Whether any flow was BitTorrent.
 ///
 /// # Errors
 /// When a file could not be read to its end (after all were judged), or the output cannot be written.
-pub fn replay(config: &Config, files: &[PathBuf], format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut unreadable = 0;
-    for path in files {
-        match judge_file(config, path) {
-            Ok(outcomes) => {
-                match format {
-                    Format::Json => print_json(path, &outcomes, &InfoHashes::new(config.info_hash), out)?,
-                    Format::Table => print_table(path, &outcomes, out)?,
-                }
-                if let Some(damage) = outcomes.damage {
-                    log::error!("{:#}", anyhow::Error::from(damage));
-                    unreadable += 1;
-                }
-            }
-            Err(error) => {
-                log::error!("{:#}", anyhow::Error::from(error));
-                unreadable += 1;
-            }
-        }
-    }
+pub fn replay(config: &Config, options: &ReplayOptions, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let files = expand(&options.files)?;
     anyhow::ensure!(
-        unreadable == 0,
-        "{unreadable} of {} files could not be read to the end",
+        files.len() <= usize::from(u16::MAX),
+        "{} files are more than can be replayed at once",
         files.len()
     );
-    Ok(())
+    let together = if options.merge { files.len() } else { 1 };
+    let mut total = Total {
+        files: files.len(),
+        ..Total::default()
+    };
+    for group in files.chunks(together.max(1)) {
+        let mut source = Merged::open(group);
+        let outcomes = source.is_open().then(|| judge_files(config, group, &mut source));
+        if let Some(outcomes) = &outcomes {
+            match options.format {
+                Format::Json => print_json(group, outcomes, &InfoHashes::new(config.info_hash), out)?,
+                Format::Table => print_table(group, outcomes, out)?,
+            }
+            total.add(outcomes);
+        }
+        let damage = outcomes.map_or(source.damage, |outcomes| outcomes.damage);
+        total.unreadable += damage.len();
+        for damage in damage {
+            log::error!("{:#}", anyhow::Error::from(damage));
+        }
+    }
+    if total.files > together {
+        print_total(&total, options.format, out)?;
+    }
+    anyhow::ensure!(
+        total.unreadable == 0,
+        "{} of {} files could not be read to the end",
+        total.unreadable,
+        total.files
+    );
+    Ok(total.bittorrent > 0)
 }
 
-fn judge_file(config: &Config, path: &Path) -> Result<Outcomes, FileError> {
-    let mut source = FileSource::open(path, 0)?;
+impl Total {
+    fn add(&mut self, outcomes: &Outcomes) {
+        self.frames += outcomes.counters.frames;
+        self.bytes += outcomes.counters.bytes;
+        self.flows += outcomes.counters.flows_created;
+        self.bittorrent += outcomes.flows.len();
+        self.hosts.extend(outcomes.bans.iter().map(|ban| ban.address));
+    }
+}
+
+fn print_total(total: &Total, format: Format, out: &mut dyn Write) -> std::io::Result<()> {
+    match format {
+        Format::Json => {
+            let line = json!({
+                "event": "total",
+                "files": total.files,
+                "unreadable": total.unreadable,
+                "frames": total.frames,
+                "bytes": total.bytes,
+                "flows": total.flows,
+                "bittorrent_flows": total.bittorrent,
+                "hosts": total.hosts.len(),
+            });
+            writeln!(out, "{line}")
+        }
+        Format::Table => writeln!(
+            out,
+            "{} files: {} frames, {} flows, {} of them BitTorrent, {} different hosts would be banned",
+            total.files,
+            total.frames,
+            total.flows,
+            total.bittorrent,
+            total.hosts.len()
+        ),
+    }
+}
+
+/// What a group of files is called.
+fn label(files: &[PathBuf]) -> String {
+    match files {
+        [file] => file.display().to_string(),
+        files => format!("{} files, merged", files.len()),
+    }
+}
+
+/// Name of the file that an interface number stands for.
+fn origin(files: &[PathBuf], number: u16) -> String {
+    files
+        .get(usize::from(number))
+        .map_or_else(String::new, |file| file.display().to_string())
+}
+
+fn judge_files(config: &Config, files: &[PathBuf], source: &mut Merged) -> Outcomes {
     let mut exemptions = Exemptions::default();
     for element in &config.allow {
         exemptions.add(*element, Exemption::Allowed);
@@ -110,17 +197,12 @@ fn judge_file(config: &Config, path: &Path) -> Result<Outcomes, FileError> {
     let anywhere = Published::new(Ingress::new(&Network::default(), &[] as &[&str]));
     let mut inspection = Inspection::new(&settings, anywhere.reader());
     let mut batch = FrameBatch::new();
-    let progress = progress_bar(path, source.bytes_total());
+    let progress = progress_bar(&label(files), source.bytes_total());
     let (mut flows, mut bans, mut verdicts, mut first) = (Vec::new(), Vec::new(), Vec::new(), None);
-    let damage = loop {
-        match source.fill(&mut batch) {
-            Ok(true) => {}
-            Ok(false) => break None,
-            Err(error) => break Some(error),
-        }
+    while source.fill(&mut batch) {
         inspection.batch(&batch, &mut |report| {
             if let Report::Sighting(sighting) = &report {
-                log::debug!("{}: {sighting}", path.display());
+                log::debug!("{}: {sighting}", origin(files, sighting.interface));
             }
             judge.hear(&report, &addresses, &mut verdicts);
         });
@@ -142,64 +224,70 @@ fn judge_file(config: &Config, path: &Path) -> Result<Outcomes, FileError> {
         if let Some(bytes) = source.bytes_read() {
             progress.set_position(bytes);
         }
-    };
+    }
     progress.finish_and_clear();
-    Ok(Outcomes {
+    Outcomes {
         flows,
         bans,
         counters: inspection.counters().clone(),
-        damage,
-    })
+        damage: std::mem::take(&mut source.damage),
+    }
 }
 
 /// A bar on a terminal, for files whose size is known; otherwise nothing.
-fn progress_bar(path: &Path, total: Option<u64>) -> ProgressBar {
+fn progress_bar(label: &str, total: Option<u64>) -> ProgressBar {
     let Some(total) = total.filter(|_| std::io::stderr().is_terminal()) else {
         return ProgressBar::hidden();
     };
     let bar = ProgressBar::new(total);
     let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_message(path.display().to_string());
+    bar.set_message(label.to_owned());
     bar
 }
 
 fn print_json(
-    path: &Path,
+    files: &[PathBuf],
     outcomes: &Outcomes,
     info_hashes: &InfoHashes,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
-    let file = path.display().to_string();
-    let origin = ("file", file.as_str());
     for verdict in &outcomes.flows {
-        writeln!(out, "{}", event::flow(origin, verdict, info_hashes))?;
+        writeln!(
+            out,
+            "{}",
+            event::flow(("file", &origin(files, verdict.interface)), verdict, info_hashes)
+        )?;
     }
     for verdict in &outcomes.bans {
-        writeln!(out, "{}", event::ban(origin, verdict))?;
+        writeln!(
+            out,
+            "{}",
+            event::ban(("file", &origin(files, verdict.because.interface)), verdict)
+        )?;
     }
     let counters = &outcomes.counters;
     let skipped: BTreeMap<&str, u64> = skipped(counters).filter(|(_, count)| *count > 0).collect();
     let summary = json!({
         "event": "summary",
-        "file": file,
+        "file": label(files),
         "frames": counters.frames,
         "bytes": counters.bytes,
         "skipped": skipped,
         "flows": counters.flows_created,
         "bittorrent_flows": outcomes.flows.len(),
         "bans": outcomes.bans.len(),
-        "complete": outcomes.damage.is_none(),
+        "complete": outcomes.damage.is_empty(),
     });
     writeln!(out, "{summary}")
 }
 
-fn print_table(path: &Path, outcomes: &Outcomes, out: &mut dyn Write) -> std::io::Result<()> {
+fn print_table(files: &[PathBuf], outcomes: &Outcomes, out: &mut dyn Write) -> std::io::Result<()> {
     let counters = &outcomes.counters;
     writeln!(
         out,
         "{}: {} frames, {} flows, {} of them BitTorrent, {} {} would be banned",
-        path.display(),
+        label(files),
         counters.frames,
         counters.flows_created,
         outcomes.flows.len(),

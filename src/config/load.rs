@@ -224,6 +224,33 @@ impl Sources {
             4_096,
             1 << 40,
         )?;
+        let url = config.webhook_url.as_str();
+        range(
+            "webhook_url",
+            "this".to_owned(),
+            "an address that begins with http:// or https://".to_owned(),
+            url.is_empty() || url.starts_with("http://") || url.starts_with("https://"),
+        )?;
+        let is_header = |line: &&String| {
+            let name = line.split_once(':').map_or("", |(name, _)| name.trim());
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let headers = config.webhook_headers.iter().filter(is_header).count();
+        range(
+            "webhook_headers",
+            "one of them".to_owned(),
+            "Name: value".to_owned(),
+            headers == config.webhook_headers.len(),
+        )?;
+        time(
+            "webhook_cooldown",
+            config.webhook_cooldown,
+            Duration::ZERO,
+            Duration::from_secs(86_400),
+        )?;
         number("detection_log_keep", config.detection_log_keep.into(), 0, 1_000)?;
         range(
             "entropy_threshold",
@@ -393,6 +420,15 @@ mod tests {
                 "detection_log_format = \"xml\"",
                 &["detection_log_format", "xml", "text or json"],
             ),
+            (
+                "webhook_url = \"ftp://x\"",
+                &["webhook_url", "https://", ".toml:1"],
+            ),
+            (
+                "webhook_headers = \"Secret\"",
+                &["webhook_headers", "Name: value"],
+            ),
+            ("webhook_cooldown = \"2d\"", &["webhook_cooldown", "2d", "1d"]),
             ("log_format = \"xml\"", &["log_format", "xml", "text or json"]),
             (
                 "metrics_listen = \"9475\"",

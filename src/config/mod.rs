@@ -5,6 +5,7 @@
 
 mod former;
 mod load;
+mod reload;
 mod values;
 
 use std::net::SocketAddr;
@@ -18,13 +19,19 @@ use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
 use crate::ban::{BanPolicy, Element, Timeout};
 use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
-use crate::network::Network;
-use crate::sink::{DetectionLogOptions, LineFormat, Rotation};
+use crate::network::{Network, separate_namespace};
+use crate::sink::{DetectionLogOptions, LineFormat, Programs, Rotation, WebhookOptions};
 use crate::state::Store;
 use btblocker_detectors::{Class, Technique};
 
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
+pub use reload::Reloaded;
 pub use values::{format_duration, parse_duration};
+
+/// Where bans are kept by default.
+const STATE_DIR: &str = "/var/lib/btblocker";
+/// Where the daemon answers by default.
+const CONTROL_SOCKET: &str = "/run/btblocker/control.sock";
 
 /// How much certainty strong and weak evidence needs before it adds up to a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +186,22 @@ pub struct Config {
     pub detection_log_max_size: u64,
     /// Rotated detection logs that are kept.
     pub detection_log_keep: u32,
+    /// Program with its arguments that is run at each ban; `{address}` and other fields are filled in.
+    #[serde(with = "values::list")]
+    pub on_ban: Vec<String>,
+    /// Program with its arguments that is run at the end of each ban.
+    #[serde(with = "values::list")]
+    pub on_unban: Vec<String>,
+    /// Where bans and their ends are posted to; nowhere when empty.
+    pub webhook_url: String,
+    /// Header lines of these requests.
+    #[serde(with = "values::list")]
+    pub webhook_headers: Vec<String>,
+    /// Template of their body; an object of all fields when empty.
+    pub webhook_body: String,
+    /// How long further notices about the same host are left out.
+    #[serde(with = "values::duration")]
+    pub webhook_cooldown: Duration,
     /// Addresses with ports where metrics and health are served over HTTP.
     #[serde(with = "values::list")]
     pub metrics_listen: Vec<SocketAddr>,
@@ -207,8 +230,8 @@ impl Default for Config {
             max_bans_per_minute: 600,
             cleanup_on_stop: false,
             monitor_only: false,
-            state_dir: PathBuf::from("/var/lib/btblocker"),
-            control_socket: PathBuf::from("/run/btblocker/control.sock"),
+            state_dir: PathBuf::from(STATE_DIR),
+            control_socket: PathBuf::from(CONTROL_SOCKET),
             local_networks: Vec::new(),
             allow: Vec::new(),
             exempt_ports: vec![22, 53, 80, 443, 853, 5222, 5269],
@@ -232,6 +255,12 @@ impl Default for Config {
             detection_log_payload: false,
             detection_log_max_size: 64 * 1024 * 1024,
             detection_log_keep: 5,
+            on_ban: Vec::new(),
+            on_unban: Vec::new(),
+            webhook_url: String::new(),
+            webhook_headers: Vec::new(),
+            webhook_body: String::new(),
+            webhook_cooldown: Duration::from_secs(60),
             metrics_listen: Vec::new(),
             log_level: LogLevel::Info,
             log_format: LineFormat::Text,
@@ -281,8 +310,22 @@ impl Config {
     /// Where bans are remembered, if they are: bans on paper are not.
     pub fn store(&self) -> Option<Store> {
         let on_paper = self.monitor_only || self.backend == BackendKind::DryRun;
-        (!on_paper && !self.state_dir.as_os_str().is_empty())
+        // A namespace of its own ends with the machine and its addresses mean nothing elsewhere: the kernel's sets
+        // in it hold the bans as long as it lives.
+        let elsewhere = self.state_dir.as_os_str() == STATE_DIR && separate_namespace().is_some();
+        (!on_paper && !elsewhere && !self.state_dir.as_os_str().is_empty())
             .then(|| Store::new(&self.state_dir, &self.set_name))
+    }
+
+    /// The control socket, if there is one. At the default place each network namespace has its own.
+    pub fn control_path(&self) -> Option<PathBuf> {
+        match separate_namespace().filter(|_| self.control_socket.as_os_str() == CONTROL_SOCKET) {
+            Some(namespace) => Some(
+                self.control_socket
+                    .with_file_name(format!("control-{namespace}.sock")),
+            ),
+            None => Some(self.control_socket.clone()).filter(|path| !path.as_os_str().is_empty()),
+        }
     }
 
     /// What the ban manager decides by.
@@ -339,6 +382,24 @@ impl Config {
                 max_size: self.detection_log_max_size,
                 keep: self.detection_log_keep,
             },
+        })
+    }
+
+    /// The programs that are run at bans.
+    pub fn programs(&self) -> Programs {
+        Programs {
+            on_ban: self.on_ban.clone(),
+            on_unban: self.on_unban.clone(),
+        }
+    }
+
+    /// What the web hook is told, when there is one.
+    pub fn webhook(&self) -> Option<WebhookOptions> {
+        (!self.webhook_url.is_empty()).then(|| WebhookOptions {
+            url: self.webhook_url.clone(),
+            headers: self.webhook_headers.clone(),
+            body: self.webhook_body.clone(),
+            cooldown: self.webhook_cooldown,
         })
     }
 
@@ -583,6 +644,36 @@ pub struct Overrides {
     #[arg(long, value_name = "N", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_log_keep: Option<u32>,
+
+    /// Program with its arguments, separated by commas, that is run at each ban
+    #[arg(long, value_name = "COMMAND", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_ban: Option<String>,
+
+    /// Program with its arguments, separated by commas, that is run at the end of each ban
+    #[arg(long, value_name = "COMMAND", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_unban: Option<String>,
+
+    /// Where bans and their ends are posted to: an http or https address
+    #[arg(long, value_name = "URL", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
+
+    /// Header lines of these requests, separated by commas
+    #[arg(long, value_name = "HEADERS", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_headers: Option<String>,
+
+    /// Template of their body, with fields such as {address}
+    #[arg(long, value_name = "TEMPLATE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_body: Option<String>,
+
+    /// How long further notices about the same host are left out [default: 1m]
+    #[arg(long, value_name = "TIME", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_cooldown: Option<String>,
 
     /// Addresses with ports, separated by commas, where metrics and health are served over HTTP
     #[arg(long, value_name = "ADDRESSES", global = true)]

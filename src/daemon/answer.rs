@@ -15,7 +15,7 @@ use crate::network::Network;
 /// Hosts and networks that commands may allow at most; each is looked at for every ban.
 const MAX_ALLOWED: usize = 1_024;
 
-impl Daemon<'_> {
+impl Daemon {
     /// Does what is asked and says what came of it.
     pub(super) fn answer(&mut self, request: Request, captures: &Captures) -> Reply {
         let now = self.start.elapsed();
@@ -29,6 +29,9 @@ impl Daemon<'_> {
                 let address = self.manager.covering(address).unwrap_or(address);
                 let was_banned = self.manager.unban(address);
                 info!("unbanned {address}: by command");
+                if was_banned {
+                    self.tell.by_hand("unban", address, "by command");
+                }
                 let said = if was_banned { "unbanned" } else { "was not banned" };
                 self.tell_kernel(format!("{address} {said}"))
             }
@@ -36,6 +39,7 @@ impl Daemon<'_> {
                 let banned: Vec<Element> = self.manager.active().map(|(element, _)| element).collect();
                 for element in &banned {
                     self.manager.unban(*element);
+                    self.tell.by_hand("unban", *element, "by command");
                 }
                 info!("{} hosts unbanned by command", banned.len());
                 self.tell_kernel(match banned.len() {
@@ -61,6 +65,7 @@ impl Daemon<'_> {
             )),
             Outcome::Banned | Outcome::Renewed | Outcome::Cached => {
                 info!("banned {address}: by command");
+                self.tell.by_hand("ban", address, "by command");
                 self.connections.banned(address);
                 self.tell_kernel(format!("{address} banned for {} s", timeout.secs()))
             }

@@ -13,9 +13,11 @@ mod connections;
 mod flood_tests;
 mod memory;
 mod notify;
+mod reload;
 mod serve;
 mod tell;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -26,7 +28,7 @@ use log::{error, info, warn};
 use crate::backend::{self, BackendKind};
 use crate::ban::{BackendError, Element, Manager, Outcome};
 use crate::capture::Stop;
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::control::{Asked, ControlError, Server};
 use crate::event::{self, SampleSender};
 use crate::flow::FlowHasher;
@@ -51,13 +53,15 @@ const RECONCILE: Duration = Duration::from_secs(4);
 /// Longest time between two looks at the clock, at signals and at the network.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Watches the interfaces until SIGINT or SIGTERM.
+/// Watches the interfaces until SIGINT or SIGTERM. SIGHUP has the configuration read again, with `overrides` as its
+/// highest source.
 ///
 /// # Errors
 /// When the start fails, or a worker or capture thread ends by an error later.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     let stop = Stop::new().context("cannot make an event descriptor")?;
-    on_signals(stop.clone())?;
+    let hangup = Arc::new(AtomicBool::new(false));
+    on_signals(stop.clone(), Arc::clone(&hangup))?;
     let network = Network::read()?;
     let watcher = Watcher::new()?;
     let interfaces = config.watched(&network);
@@ -73,7 +77,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let memory = Memory::recall(config, &mut manager, start.elapsed())?;
     manager.flush(start.elapsed())?;
     let mut daemon = Daemon {
-        config,
+        config: config.clone(),
+        overrides: overrides.clone(),
+        tuning: Published::new(config.inspector_options()),
         service_manager: ServiceManager::new(),
         manager,
         answerable,
@@ -100,14 +106,17 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         interfaces: OnceLock::new(),
     });
     serve::start(config, &served)?;
-    let outcome = daemon.watch(&stop, samples, &served);
+    let outcome = daemon.watch(&stop, &hangup, samples, &served);
     daemon.tell.finish();
     outcome
 }
 
 /// Everything that lives while the interfaces are watched.
-struct Daemon<'a> {
-    config: &'a Config,
+struct Daemon {
+    config: Config,
+    /// What was typed: it stays in force when the configuration is read again.
+    overrides: Overrides,
+    tuning: Published<btblocker_detectors::Options>,
     service_manager: ServiceManager,
     manager: Manager,
     answerable: Answerable,
@@ -130,12 +139,18 @@ struct Daemon<'a> {
     storm: bool,
 }
 
-impl Daemon<'_> {
-    fn watch(&mut self, stop: &Stop, samples: Option<SampleSender>, served: &Served) -> anyhow::Result<()> {
+impl Daemon {
+    fn watch(
+        &mut self,
+        stop: &Stop,
+        hangup: &AtomicBool,
+        samples: Option<SampleSender>,
+        served: &Served,
+    ) -> anyhow::Result<()> {
         let (reports, heard) = crossbeam_channel::bounded(REPORTS);
-        let config = self.config;
+        let config = &self.config;
         let settings = Settings {
-            options: config.inspector_options(),
+            tuning: Some(self.tuning.clone()),
             hasher: FlowHasher::random(),
             samples,
             ..Settings::new(config.flows_per_worker(self.interfaces.len()))
@@ -159,7 +174,7 @@ impl Daemon<'_> {
             self.interfaces.join(", "),
             self.manager.backend().name()
         );
-        let outcome = self.hear(&heard, &workers, &captures, stop);
+        let outcome = self.hear(&heard, &workers, &captures, stop, hangup);
         self.service_manager.stopping();
         stop.stop();
         let captured = captures.finish();
@@ -179,6 +194,7 @@ impl Daemon<'_> {
         workers: &Workers,
         captures: &Captures,
         stop: &Stop,
+        hangup: &AtomicBool,
     ) -> anyhow::Result<()> {
         let mut reconcile_at = Instant::now() + RECONCILE;
         // The first tick is at once: it tells the service manager that the watch has begun.
@@ -215,6 +231,9 @@ impl Daemon<'_> {
             self.show(heard.len(), workers.waiting());
             if stop.is_stopped() {
                 return Ok(());
+            }
+            if hangup.swap(false, Ordering::Relaxed) {
+                self.reload();
             }
             if let Ok(WorkerExit { worker, panic }) = workers.exits().try_recv() {
                 anyhow::bail!(
@@ -338,7 +357,7 @@ impl Daemon<'_> {
 
     /// Takes over who is never banned, and lifts bans accordingly.
     fn exempt(&mut self, network: &Network) {
-        self.answerable = Answerable::new(self.config, network, &self.allowed);
+        self.answerable = Answerable::new(&self.config, network, &self.allowed);
         for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
             self.tell.lifted(lifted, "it is never banned any more");
         }
@@ -407,10 +426,10 @@ fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> a
 /// The control socket, if it is wanted and can be made. That another daemon is alive is an error; that there is no
 /// place for the socket costs commands only.
 fn control(config: &Config) -> anyhow::Result<Option<Server>> {
-    if config.control_socket.as_os_str().is_empty() {
+    let Some(path) = config.control_path() else {
         return Ok(None);
-    }
-    match Server::listen(&config.control_socket) {
+    };
+    match Server::listen(&path) {
         Ok(server) => Ok(Some(server)),
         Err(error @ ControlError::Alive(_)) => Err(error.into()),
         Err(error) => {
@@ -423,14 +442,17 @@ fn control(config: &Config) -> anyhow::Result<Option<Server>> {
     }
 }
 
-/// Has SIGINT and SIGTERM give the stop signal.
-fn on_signals(stop: Stop) -> anyhow::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([libc::SIGINT, libc::SIGTERM])?;
+/// Has SIGINT and SIGTERM give the stop signal, and SIGHUP ask for the configuration to be read again.
+fn on_signals(stop: Stop, hangup: Arc<AtomicBool>) -> anyhow::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            for _ in signals.forever() {
-                stop.stop();
+            for signal in signals.forever() {
+                match signal {
+                    libc::SIGHUP => hangup.store(true, Ordering::Relaxed),
+                    _ => stop.stop(),
+                }
             }
         })?;
     Ok(())

@@ -58,7 +58,7 @@ impl Served {
             .map(|(name, counters)| (name.clone(), counters.stats()))
             .collect();
         exposition(&Snapshot {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("VERSION_WITH_COMMIT"),
             backend: self.backend,
             started,
             packets: self.board.total(),

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::event::{self, InfoHashes, SampleSender, Samples, samples};
 use crate::judge::{BanVerdict, FlowVerdict};
 use crate::metrics::DaemonCounters;
-use crate::sink::{Detection, DetectionLog};
+use crate::sink::{Detection, DetectionLog, Notice, Notifier};
 
 /// Buffers for the beginnings of payloads, 600 bytes each. Half of them wait for verdicts at most.
 const SAMPLES: usize = 2_048;
@@ -23,6 +23,7 @@ pub(super) struct Tell {
     info_hashes: InfoHashes,
     counts: Arc<DaemonCounters>,
     detections: Option<(DetectionLog, Samples)>,
+    notifier: Notifier,
 }
 
 impl Tell {
@@ -43,6 +44,7 @@ impl Tell {
             info_hashes: InfoHashes::new(config.info_hash),
             counts: Arc::default(),
             detections,
+            notifier: Notifier::start(config.programs(), config.webhook())?,
         };
         Ok((tell, sender))
     }
@@ -85,6 +87,15 @@ impl Tell {
                 DaemonCounters::by(&self.counts.bans, because.evidence.technique);
                 let technique = because.evidence.technique.name();
                 let client = event::client_name(&because.evidence.client);
+                self.notify(Notice {
+                    event: "ban",
+                    time: event::rfc3339(because.at),
+                    address: host.to_owned(),
+                    interface: interface.to_owned(),
+                    technique: technique.to_owned(),
+                    client: client.clone().unwrap_or_default(),
+                    reason: ban.reason(),
+                });
                 let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
                 info!(interface, host, technique;
                     "banned {host}: {}{client}, {} after the packet", ban.reason(), age(because.at));
@@ -99,16 +110,45 @@ impl Tell {
         }
     }
 
+    /// Takes over another configuration; opens the detection log by its name again in any case.
+    pub(super) fn reload(&mut self, config: &Config) {
+        self.info_hashes = InfoHashes::new(config.info_hash);
+        if let (Some((log, _)), Some(options)) = (&self.detections, config.detection_log())
+            && !log.reopen(options)
+        {
+            warn!("the detection log has too much to write to be opened anew; ask again");
+        }
+    }
+
     /// The time of a ban is over.
     pub(super) fn expired(&mut self, element: Element) {
         let host = element.to_string();
         info!(host = host.as_str(); "unbanned {host}: the time is over");
+        self.by_hand("unban", element, "the time is over");
+    }
+
+    /// A ban or its end that no packet led to.
+    pub(super) fn by_hand(&self, event: &'static str, element: Element, why: &str) {
+        self.notify(Notice {
+            event,
+            time: event::rfc3339(wall_clock()),
+            address: element.to_string(),
+            reason: why.to_owned(),
+            ..Notice::default()
+        });
+    }
+
+    fn notify(&self, notice: Notice) {
+        if self.notifier.is_wanted() {
+            self.notifier.tell(&notice);
+        }
     }
 
     /// A ban was lifted before its time.
     pub(super) fn lifted(&mut self, element: Element, why: &str) {
         let host = element.to_string();
         info!(host = host.as_str(); "unbanned {host}: {why}");
+        self.by_hand("unban", element, why);
     }
 
     /// Counters of what is told, for whoever serves them.
@@ -118,6 +158,7 @@ impl Tell {
 
     /// To be called now and then: shows the counters of the sinks.
     pub(super) fn turn(&mut self) -> &DaemonCounters {
+        self.counts.notices_dropped.set(self.notifier.dropped());
         if let Some((log, samples)) = &self.detections {
             self.counts.detections_dropped.set(log.dropped());
             self.counts.payloads_dropped.set(samples.dropped());
@@ -127,6 +168,7 @@ impl Tell {
 
     /// Writes what waits. To be called after the packet path has ended.
     pub(super) fn finish(self) {
+        self.notifier.finish();
         if let Some((log, samples)) = self.detections {
             let (missing, bare) = (log.dropped(), samples.dropped());
             log.finish();

@@ -10,6 +10,8 @@ pub const TCP_IDLE_MICROS: u64 = 600_000_000;
 pub const TCP_HALF_OPEN_MICROS: u64 = 20_000_000;
 /// A TCP flow after a reset or both FINs; long enough for stragglers, which would make a flow of their own.
 pub const TCP_CLOSED_MICROS: u64 = 10_000_000;
+/// The shortest of these: a flow that was silent for less is alive.
+pub const SHORTEST_IDLE_MICROS: u64 = TCP_CLOSED_MICROS;
 /// A SYN with another sequence number on a flow that was silent for so long begins a new flow, closed or not:
 /// the end of the old one was not captured.
 pub const REUSE_IDLE_MICROS: u64 = 10_000_000;

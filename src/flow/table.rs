@@ -27,8 +27,9 @@ pub(super) enum Stage {
     Settled,
 }
 
-/// What is remembered of every flow.
+/// What is remembered of every flow: two neighbouring cache lines, which processors load together.
 #[derive(Clone, Debug)]
+#[repr(align(128))]
 pub(super) struct Flow {
     pub(super) key: FlowKey,
     pub(super) last_seen: Timestamp,
@@ -87,7 +88,9 @@ impl Flow {
         }
     }
     fn expired(&self, now: Timestamp) -> bool {
-        now.since(self.last_seen) > self.timeout()
+        let silent = now.since(self.last_seen);
+        // Most packets follow soon, and which timeout holds takes longer to find out.
+        silent > limits::SHORTEST_IDLE_MICROS && silent > self.timeout()
     }
     /// How little is lost with it, more first; then by age.
     fn worthless(&self, now: Timestamp) -> (u8, u64) {
@@ -175,7 +178,7 @@ pub struct FlowTable {
 
 impl FlowTable {
     /// A table of at most `flows` flows, of which `stream_buffers` can have the beginning of their streams kept at
-    /// one time (8 KiB each). Besides, a flow takes up to 180 bytes, and while it is inspected up to 1 KiB more.
+    /// one time (8 KiB each). Besides, a flow takes up to 170 bytes, and while it is inspected up to 1 KiB more.
     pub fn new(hasher: FlowHasher, flows: NonZeroU32, stream_buffers: u32) -> Self {
         let flows = flows.get();
         Self {
@@ -396,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_flow_is_small() {
-        assert!(size_of::<Flow>() <= 160, "{}", size_of::<Flow>());
+        assert_eq!(size_of::<Flow>(), 128);
         assert_eq!(size_of::<Indexed>(), 8);
         assert!(size_of::<TcpInspector>() <= 400, "{}", size_of::<TcpInspector>());
         assert!(size_of::<UdpInspector>() <= 800, "{}", size_of::<UdpInspector>());

@@ -78,6 +78,11 @@ impl Judge {
         }
     }
 
+    /// Decides by another policy from now on; what was judged stays so.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Judges one report; verdicts are appended to `verdicts`.
     pub fn hear(&mut self, report: &Report, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
         match report {
@@ -277,7 +282,9 @@ impl Judge {
             let Some(host) = self.hosts.get(&own, at) else {
                 continue;
             };
-            let reused = |key| host.keys.is_reused(key, remote.address);
+            // Flights that only have the shape may begin with a constant of another program.
+            let reused =
+                |key| evidence.confidence >= Confidence::Strong && host.keys.is_reused(key, remote.address);
             if side == Side::Originator && evidence.key.is_some_and(reused) {
                 return Some((Corroboration::KeyReuse, Ends::only(side)));
             }

@@ -58,6 +58,8 @@ pub struct DaemonCounters {
     pub detections_dropped: Number,
     /// Payloads that were not kept for the detection log.
     pub payloads_dropped: Number,
+    /// Notices that did not reach a program or web hook.
+    pub notices_dropped: Number,
     /// Seconds from the start to the latest turn of the judge's thread.
     pub heartbeat: Number,
 }

@@ -211,7 +211,8 @@ fn queues(text: &mut String, now: &Snapshot<'_>) {
         .sample(&[("place", "reports")], packets.reports_dropped)
         .sample(&[("place", "findings")], packets.findings_overflow)
         .sample(&[("place", "detection-log")], daemon.detections_dropped.get())
-        .sample(&[("place", "payloads")], daemon.payloads_dropped.get());
+        .sample(&[("place", "payloads")], daemon.payloads_dropped.get())
+        .sample(&[("place", "notices")], daemon.notices_dropped.get());
 }
 
 #[cfg(test)]

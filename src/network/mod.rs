@@ -12,11 +12,13 @@
 
 mod dump;
 mod ingress;
+mod namespace;
 mod neighbours;
 mod prefix;
 mod watcher;
 
 pub use ingress::Ingress;
+pub use namespace::separate_namespace;
 pub use prefix::Prefix;
 pub use watcher::Watcher;
 

@@ -23,6 +23,9 @@ const MOBILITY: u8 = 135;
 const HIP: u8 = 139;
 const SHIM6: u8 = 140;
 
+/// Bytes of the fixed header.
+const IPV6_HEADER: usize = Ipv6Packet::minimum_packet_size();
+
 /// Upper 96 bits of an IPv4-mapped address (RFC 4291 section 2.5.5.2).
 const MAPPED: u128 = 0xffff_0000_0000;
 
@@ -57,18 +60,18 @@ pub(super) struct IpView<'a> {
 
 /// Reads the headers; the version comes from the first four bits, not from the link layer.
 pub(super) fn read(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
-    let first = packet.bytes().first().ok_or(Skip::TruncatedIp)?;
-    match first >> 4 {
-        4 => ipv4(packet),
-        6 => ipv6(packet),
-        _ => Err(Skip::NotIp),
+    match version(packet) {
+        Some(4) => ipv4(packet),
+        Some(6) => ipv6(packet),
+        Some(_) => Err(Skip::NotIp),
+        None => Err(Skip::TruncatedIp),
     }
 }
 
-/// Whether the first four bits say IPv4.
+/// The first four bits; `None` when nothing was captured.
 #[inline]
-pub(super) fn is_ipv4(packet: Span<'_>) -> bool {
-    packet.bytes().first().is_some_and(|first| first >> 4 == 4)
+pub(super) fn version(packet: Span<'_>) -> Option<u8> {
+    packet.bytes().first().map(|first| first >> 4)
 }
 
 #[inline(always)]
@@ -108,22 +111,23 @@ pub(super) fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     Ok(ip)
 }
 
-fn ipv6(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
-    let view = Ipv6Packet::new(packet.bytes()).ok_or(Skip::TruncatedIp)?;
-    let source = u128::from(view.get_source());
-    let destination = u128::from(view.get_destination());
+#[inline(always)]
+pub(super) fn ipv6(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
+    let (header, rest) = packet.split::<IPV6_HEADER>().ok_or(Skip::TruncatedIp)?;
+    let view = Ipv6Packet::new(header).ok_or(Skip::TruncatedIp)?;
+    // The view reads addresses in eight parts.
+    let [_, _, _, _, _, _, _, _, addresses @ ..] = header;
+    let [source, destination] = [addresses.first_chunk(), addresses.last_chunk()]
+        .map(|address| address.map_or(0, |address| u128::from_be_bytes(*address)));
     if source >> 32 == MAPPED >> 32 || destination >> 32 == MAPPED >> 32 {
         return Err(Skip::BadIp);
     }
-    let rest = packet
-        .after(Ipv6Packet::minimum_packet_size())
-        .ok_or(Skip::TruncatedIp)?;
     // Zero means a jumbogram (RFC 2675) or segmentation offload: the frame's length counts.
     let payload = match u32::from(view.get_payload_length()) {
         0 => rest,
         len => rest.declared(len),
     };
-    let mut ip = IpView {
+    let ip = IpView {
         source,
         destination,
         protocol: view.get_next_header().0,
@@ -133,6 +137,12 @@ fn ipv6(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     if matches!(ip.protocol, TCP | UDP) {
         return Ok(ip);
     }
+    extensions(ip)
+}
+
+/// Follows extension headers of IPv6.
+#[inline(never)]
+fn extensions(mut ip: IpView<'_>) -> Result<IpView<'_>, Skip> {
     for _ in 0..=MAX_EXTENSIONS {
         match ip.protocol {
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6 => {

@@ -24,18 +24,11 @@ const MAX_LENGTH: u16 = 1500;
 /// ARPHRD_ETHER of `linux/if_arp.h`.
 const HARDWARE_ETHERNET: u16 = 1;
 
-/// An IP packet as its link layer carries it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Datagram<'a> {
-    /// From the IP header on, padding included.
-    pub(super) ip: Span<'a>,
-    /// Ethernet source address where there is one.
-    pub(super) source_mac: Option<[u8; 6]>,
-}
-
+/// From the IP header on, padding included, and the Ethernet source address where there is one.
+pub(super) type Datagram<'a> = (Span<'a>, Mac);
 type Mac = Option<[u8; 6]>;
 
-/// IPv4 behind an Ethernet header without tags, or the frame of a raw link; `None` for everything that needs
+/// IP behind an Ethernet header without tags, or the frame of a raw link; `None` for everything that needs
 /// [`datagram`].
 #[inline(always)]
 pub(super) fn without_tags(link: LinkType, frame: Span<'_>) -> Option<(Span<'_>, Mac)> {
@@ -43,7 +36,7 @@ pub(super) fn without_tags(link: LinkType, frame: Span<'_>) -> Option<(Span<'_>,
         LinkType::Ethernet => {
             let (head, ip) = frame.split::<14>()?;
             let [_, _, _, _, _, _, mac @ .., k0, k1] = head;
-            (u16::from_be_bytes([*k0, *k1]) == IPV4).then_some((ip, Some(*mac)))
+            matches!(u16::from_be_bytes([*k0, *k1]), IPV4 | IPV6).then_some((ip, Some(*mac)))
         }
         LinkType::Raw => Some((frame, None)),
         _ => None,
@@ -54,10 +47,7 @@ pub(super) fn without_tags(link: LinkType, frame: Span<'_>) -> Option<(Span<'_>,
 pub(super) fn datagram(link: LinkType, frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
     match link {
         LinkType::Ethernet => ethernet(frame),
-        LinkType::Raw => Ok(Datagram {
-            ip: frame,
-            source_mac: None,
-        }),
+        LinkType::Raw => Ok((frame, None)),
         LinkType::LinuxSll => cooked(frame),
         LinkType::LinuxSll2 => cooked2(frame),
         LinkType::Null | LinkType::Loop => loopback(frame),
@@ -95,10 +85,7 @@ pub(super) fn typed(mut kind: u16, mut rest: Span<'_>, mac: Mac) -> Result<Datag
     for _ in 0..=MAX_TAGS {
         match kind {
             IPV4 | IPV6 => {
-                return Ok(Datagram {
-                    ip: rest,
-                    source_mac: mac,
-                });
+                return Ok((rest, mac));
             }
             VLAN | QINQ | QINQ_OLD => {
                 let tag = VlanPacket::new(rest.bytes()).ok_or(Skip::TruncatedLink)?;
@@ -134,10 +121,7 @@ fn mpls(mut rest: Span<'_>, mac: Mac) -> Result<Datagram<'_>, Skip> {
     for _ in 0..MAX_LABELS {
         let ([_, _, bottom, _], inner) = rest.split::<4>().ok_or(Skip::TruncatedLink)?;
         if bottom & 1 == 1 {
-            return Ok(Datagram {
-                ip: inner,
-                source_mac: mac,
-            });
+            return Ok((inner, mac));
         }
         rest = inner;
     }
@@ -169,7 +153,7 @@ pub(super) fn ppp(mut rest: Span<'_>, mac: Mac) -> Result<Datagram<'_>, Skip> {
         (u16::from_be_bytes(*head), inner)
     };
     match protocol {
-        0x0021 | 0x0057 => Ok(Datagram { ip, source_mac: mac }),
+        0x0021 | 0x0057 => Ok((ip, mac)),
         _ => Err(Skip::NotIp),
     }
 }
@@ -180,7 +164,7 @@ fn loopback(frame: Span<'_>) -> Result<Datagram<'_>, Skip> {
     let (head, ip) = frame.split::<4>().ok_or(Skip::TruncatedLink)?;
     let family = u32::from_be_bytes(*head).min(u32::from_le_bytes(*head));
     match family {
-        2 | 10 | 24 | 28 | 30 => Ok(Datagram { ip, source_mac: None }),
+        2 | 10 | 24 | 28 | 30 => Ok((ip, None)),
         _ => Err(Skip::NotIp),
     }
 }

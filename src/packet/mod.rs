@@ -108,15 +108,22 @@ pub struct UdpView<'a> {
 /// The reason why the frame holds nothing to look at.
 pub fn parse(link: LinkType, frame: &[u8], wire_len: u32) -> Result<PacketView<'_>, Skip> {
     let frame = Span::new(frame, wire_len);
-    // The way of most packets has its own branch to the end, inlined: where branches meet again their results
+    // The ways of most packets have their own branches to the end, inlined: where branches meet again their results
     // pass through memory, which costs more than reading the headers.
-    if let Some((ip, source_mac)) = link::without_tags(link, frame)
-        && ip::is_ipv4(ip)
-    {
-        return packet(ip::ipv4(ip)?, source_mac);
+    if let Some((ip, source_mac)) = link::without_tags(link, frame) {
+        match ip::version(ip) {
+            Some(4) => return packet(ip::ipv4(ip)?, source_mac),
+            Some(6) => return packet(ip::ipv6(ip)?, source_mac),
+            _ => {}
+        }
     }
-    let datagram = link::datagram(link, frame)?;
-    packet(ip::read(datagram.ip)?, datagram.source_mac)
+    let (ip, source_mac) = link::datagram(link, frame)?;
+    match ip::version(ip) {
+        Some(4) => packet(ip::ipv4(ip)?, source_mac),
+        Some(6) => packet(ip::ipv6(ip)?, source_mac),
+        Some(_) => Err(Skip::NotIp),
+        None => Err(Skip::TruncatedIp),
+    }
 }
 
 #[inline(always)]
@@ -162,16 +169,16 @@ fn view<'a>(
 /// What [`Reassembler::insert`] needs of a frame that [`parse`] calls [`Skip::Fragment`] or a
 /// [`PacketView::first_fragment`]; `None` for every other frame.
 pub fn fragment(link: LinkType, frame: &[u8], wire_len: u32) -> Option<Fragment<'_>> {
-    let datagram = link::datagram(link, Span::new(frame, wire_len)).ok()?;
+    let (ip, source_mac) = link::datagram(link, Span::new(frame, wire_len)).ok()?;
     let outer = Found {
-        ip: ip::read(datagram.ip).ok()?,
+        ip: ip::read(ip).ok()?,
         tunnel: None,
     };
     let Found { ip, tunnel } = descend(outer, MAX_TUNNELS).ok()?;
     Some(Fragment {
         source: ip.source,
         destination: ip.destination,
-        source_mac: datagram.source_mac,
+        source_mac,
         tunnel,
         piece: ip.piece?,
         payload: ip.payload.bytes(),
@@ -209,7 +216,7 @@ fn descend(outer: Found<'_>, tunnels: usize) -> Result<Found<'_>, Skip> {
     }
     match protocol {
         ip::IP_IN_IP | ip::IPV6_IN_IP => enter(outer, payload, (0, 0), tunnels),
-        ip::GRE => enter(outer, tunnel::gre(payload)?.ip, (0, 0), tunnels),
+        ip::GRE => enter(outer, tunnel::gre(payload)?.0, (0, 0), tunnels),
         ip::UDP => {
             let Ok((source, tunnel::VXLAN_PORT, body)) = transport::udp(payload, false) else {
                 return Ok(outer);
@@ -218,7 +225,7 @@ fn descend(outer: Found<'_>, tunnels: usize) -> Result<Found<'_>, Skip> {
                 return Ok(outer);
             };
             // Any program may use that port: what does not lead to TCP or UDP is an ordinary datagram.
-            match enter(outer, inner.ip, (source, tunnel::VXLAN_PORT), tunnels) {
+            match enter(outer, inner.0, (source, tunnel::VXLAN_PORT), tunnels) {
                 Ok(found) if leads_to_transport(&found) => Ok(found),
                 Err(Skip::TooDeep) => Err(Skip::TooDeep),
                 Ok(_) | Err(_) => Ok(outer),

@@ -1,6 +1,6 @@
 //! One worker's whole work: a batch goes in, reports come out.
 
-use super::Reader;
+use super::{Published, Reader};
 use crate::capture::{FrameBatch, FrameMeta};
 use crate::event::SampleSender;
 use crate::flow::{FlowCounts, FlowHasher, FlowTable, Handle, Inspected, Remembered, Touched, limits};
@@ -20,6 +20,8 @@ pub struct Settings {
     pub stream_buffers: u32,
     /// Tunables of the recognition.
     pub options: Options,
+    /// Where tunables come from when they can change; they win over `options`.
+    pub tuning: Option<Published<Options>>,
     /// Seed of the flow table and of the choice of the worker.
     pub hasher: FlowHasher,
     /// Where the beginnings of payloads that give evidence go, if anybody wants them.
@@ -33,6 +35,7 @@ impl Settings {
             flows,
             stream_buffers: limits::STREAM_BUFFERS.min(flows.get()),
             options: Options::default(),
+            tuning: None,
             hasher: FlowHasher::random(),
             samples: None,
         }
@@ -50,6 +53,7 @@ struct Shard {
     table: FlowTable,
     findings: Findings,
     options: Options,
+    tuning: Option<Reader<Options>>,
     ingress: Reader<Ingress>,
     counters: Counters,
     samples: Option<SampleSender>,
@@ -64,6 +68,7 @@ impl Inspection {
                 table: FlowTable::new(settings.hasher.clone(), settings.flows, settings.stream_buffers),
                 findings: Findings::new(),
                 options: settings.options,
+                tuning: settings.tuning.as_ref().map(Published::reader),
                 ingress,
                 counters: Counters::default(),
                 samples: settings.samples.clone(),
@@ -73,7 +78,7 @@ impl Inspection {
 
     /// Looks at all frames of a batch, in order.
     pub fn batch(&mut self, batch: &FrameBatch, out: &mut impl FnMut(Report)) {
-        self.shard.ingress.refresh();
+        self.shard.refresh();
         let mut now = None;
         for (meta, bytes) in batch.frames() {
             self.frame(meta, bytes, out);
@@ -139,6 +144,15 @@ impl Inspection {
 }
 
 impl Shard {
+    /// Takes the newest view of the network and the newest tunables.
+    fn refresh(&mut self) {
+        self.ingress.refresh();
+        if let Some(tuning) = &mut self.tuning {
+            tuning.refresh();
+            self.options = *tuning.get();
+        }
+    }
+
     fn packet(&mut self, meta: &FrameMeta, packet: &PacketView<'_>, out: &mut impl FnMut(Report)) {
         let ingress = self.ingress.get();
         if !ingress.plausible(meta.interface, packet.source_mac, packet.outer_source()) {

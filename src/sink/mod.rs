@@ -5,14 +5,22 @@
 
 #![forbid(unsafe_code)]
 
+mod command;
 mod detection_log;
 mod detection_text;
 mod http;
+mod notice;
+mod notifier;
 mod rotation;
+mod webhook;
 
+pub use command::Programs;
 pub use detection_log::{Detection, DetectionLog, DetectionLogOptions};
 pub use http::{ListenError, Page, Pages, serve};
+pub use notice::Notice;
+pub use notifier::Notifier;
 pub use rotation::Rotation;
+pub use webhook::WebhookOptions;
 
 /// How lines are written, for people or for programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,3 +15,6 @@ mod environment;
 mod lab;
 mod log_lines;
 mod metrics;
+mod notices;
+mod reload;
+mod shell;

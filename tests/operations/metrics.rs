@@ -65,7 +65,7 @@ fn what_happens_is_counted_and_served() {
             ("btblocker_verdicts_total{technique=\"handshake\"}", 1.0),
             ("btblocker_bans_total{technique=\"handshake\"}", 1.0),
             ("btblocker_interface_received_total{interface=\"watched\"}", 10.0),
-            ("btblocker_build_info{version=\"0.1.0\",backend=\"dry-run\"}", 1.0),
+            ("btblocker_start_time_seconds", 1.0),
         ] {
             // The kernel's numbers are read twice a second.
             until(sample, || {

@@ -176,12 +176,11 @@ fn write_and_remove(config: &Config) -> std::io::Result<()> {
 
 /// Whether a daemon answers.
 pub(super) fn daemon(config: &Config, findings: &mut Vec<Finding>) {
-    let socket = &config.control_socket;
-    let what = format!("control socket {}", socket.display());
-    if socket.as_os_str().is_empty() {
+    let Some(socket) = config.control_path() else {
         return;
-    }
-    findings.push(match control::ask(socket, &Request::Status {}) {
+    };
+    let what = format!("control socket {}", socket.display());
+    findings.push(match control::ask(&socket, &Request::Status {}) {
         Ok((lines, _)) => {
             let pid = lines
                 .first()

@@ -1,4 +1,4 @@
-//! Writes the first inputs of each target: `cargo run --bin seeds` fills `corpus/TARGET/` from the messages
+//! Writes the first inputs of each target: `cargo run --example seeds` fills `corpus/TARGET/` from the messages
 //! that the benches of the detectors use.
 
 use std::fs;

@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+"""Live capture on a veth pair in a network namespace of its own: start-up, idle cost, cost at 100,000 packets a second,
+and loss at the highest rate of the sender, by place. Needs root.
+
+    benches/live.py [BINARY]
+"""
+
+import ctypes
+import os
+import re
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+BINARY = sys.argv[1] if len(sys.argv) > 1 else "target/release/btblocker"
+NAMESPACE = f"bench-{os.getpid()}"
+FLOWS = 1000
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def inside(*command):
+    return run("ip", "netns", "exec", NAMESPACE, *command)
+
+
+class Buffer(ctypes.Structure):
+    """struct iovec."""
+
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+class Message(ctypes.Structure):
+    """struct mmsghdr."""
+
+    _fields_ = [
+        ("name", ctypes.c_void_p), ("name_length", ctypes.c_uint32), ("buffers", ctypes.POINTER(Buffer)),
+        ("buffer_count", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int), ("sent", ctypes.c_uint),
+    ]
+
+
+def frames(size):
+    """UDP datagrams in frames of `size` bytes, one of each of FLOWS flows."""
+    length = size - 14
+    for flow in range(FLOWS):
+        header = struct.pack(">BBHHHBBHII", 0x45, 0, length, 0, 0x4000, 64, 17, 0, 0x0A000001 + flow, 0xC6120001)
+        datagram = struct.pack(">HHHH", 20_000 + flow, 4500, length - 20, 0) + os.urandom(length - 28)
+        yield bytes.fromhex("020000000001020000000002") + b"\x08\x00" + header + datagram
+
+
+def sender(size, seconds, rate):
+    """Sends out of v0, `rate` packets a second or as many as possible (0); prints their number and the seconds taken."""
+    out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    out.bind(("v0", 0))
+    out.setsockopt(263, 20, 1)  # SOL_PACKET, PACKET_QDISC_BYPASS
+    buffers = [ctypes.create_string_buffer(frame, size) for frame in frames(size)]
+    parts = [Buffer(ctypes.addressof(buffer), size) for buffer in buffers]
+    messages = (Message * FLOWS)(*(Message(buffers=ctypes.pointer(part), buffer_count=1) for part in parts))
+    libc = ctypes.CDLL(None)
+    begin, sent = time.monotonic(), 0
+    while (now := time.monotonic()) < begin + seconds:
+        if rate and sent > (now - begin) * rate:
+            time.sleep(0.001)
+            continue
+        first = sent % FLOWS
+        count = min(FLOWS - first, 100 if rate else FLOWS)
+        sent += max(0, libc.sendmmsg(out.fileno(), ctypes.byref(messages[first]), count, 0))
+    print(sent, time.monotonic() - begin)
+
+
+class Watcher:
+    """The program, capturing on v1 without bans."""
+
+    def __init__(self, folder, *options):
+        self.log = open(f"{folder}/log", "w+")
+        started = time.monotonic()
+        command = [os.path.abspath(BINARY), "--interface", "v1", "--backend", "dry-run", "--monitor-only", *options]
+        self.process = subprocess.Popen(["ip", "netns", "exec", NAMESPACE, *command], stdout=self.log, stderr=self.log)
+        while "ready" not in self.text():
+            if self.process.poll() is not None:
+                sys.exit(self.text())
+            time.sleep(0.001)
+        self.start_up = time.monotonic() - started
+
+    def text(self):
+        self.log.flush()
+        with open(self.log.name) as log:
+            return log.read()
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        text = self.text()
+        received, dropped = map(int, re.search(r"v1: (\d+) frames received, (\d+) dropped by the kernel", text).groups())
+        frames, queues = map(int, re.search(r"stopped: (\d+) frames.*?(\d+) frames dropped in own", text).groups())
+        return received, dropped, frames, queues
+
+
+def send(size, seconds, rate):
+    """Frames sent, and how long that took."""
+    words = inside(sys.executable, "-B", __file__, "--send", str(size), str(seconds), str(rate)).split()
+    return int(words[0]), float(words[1])
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        run("ip", "netns", "add", NAMESPACE)
+        try:
+            inside("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+            for end in ("v0", "v1", "lo"):
+                inside("ip", "link", "set", end, "up")
+            starts = []
+            for _ in range(5):
+                watcher = Watcher(folder)
+                starts.append(watcher.start_up)
+                watcher.stop()
+            print(f"start-up until ready: {min(starts) * 1000:.0f} ms")
+            watcher = Watcher(folder)
+            before = watcher.cpu_seconds()
+            time.sleep(10)
+            print(f"idle: {(watcher.cpu_seconds() - before) * 10:.1f} % of one core")
+            watcher.stop()
+            print("frame   rate       workers  sent      kernel dropped  own queues dropped  CPU share")
+            for size in (64, 1400):
+                for rate in (100_000, 0):
+                    for workers in (0, 1, 2):
+                        watcher = Watcher(folder, "--workers", str(workers))
+                        before = watcher.cpu_seconds()
+                        packets, seconds = send(size, 5, rate)
+                        time.sleep(0.2)
+                        share = (watcher.cpu_seconds() - before) / seconds
+                        _, dropped, _, queues = watcher.stop()
+                        print(f"{size:<7} {packets / seconds:<10.0f} {workers:<8} {packets:<9} "
+                              f"{dropped / packets:>13.3%} {queues / packets:>19.3%} {share:>10.0%}")
+        finally:
+            run("ip", "netns", "del", NAMESPACE)
+
+
+if sys.argv[1:2] == ["--send"]:
+    sender(*map(int, sys.argv[2:]))
+else:
+    main()

@@ -1,0 +1,43 @@
+//! The configuration is read again while the daemon runs.
+
+use log::{error, info, warn};
+
+use super::Daemon;
+use crate::config;
+use crate::network::Network;
+
+impl Daemon {
+    /// Takes over what can change. A configuration that cannot be read changes nothing.
+    pub(super) fn reload(&mut self) {
+        let loaded = match config::load(&self.overrides) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                error!("the configuration was not read again, the former one stays in force: {error}");
+                // Whoever moved the detection log away still wants a new one.
+                self.tell.reload(&self.config);
+                return;
+            }
+        };
+        let reloaded = self.config.reloaded(&loaded.config);
+        self.config = reloaded.config;
+        log::set_max_level(self.config.log_level.into());
+        self.tuning.publish(self.config.inspector_options());
+        self.judge.set_policy(self.config.policy());
+        self.manager.set_duration(self.config.ban_duration);
+        self.tell.reload(&self.config);
+        match Network::read() {
+            Ok(network) => self.exempt(&network),
+            Err(error) => warn!(
+                "{:#}; the allow list is taken over when the network can be read",
+                anyhow::Error::from(error)
+            ),
+        }
+        match reloaded.changed.as_slice() {
+            [] => info!("configuration read again: nothing has changed"),
+            changed => info!("configuration read again, changed: {}", changed.join(", ")),
+        }
+        if !reloaded.waiting.is_empty() {
+            warn!("needs a restart: {}", reloaded.waiting.join(", "));
+        }
+    }
+}

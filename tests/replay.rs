@@ -1,0 +1,141 @@
+//! `btblocker replay` on several files, folders, standard input, and its exit status.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+fn case(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cases/{name}/input.pcap"))
+}
+
+/// Replays as JSON; the lines, and the exit status.
+fn replay(arguments: &[&str], stdin: Stdio) -> (Vec<Value>, Option<i32>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_btblocker"))
+        .args(["replay", "--format", "json"])
+        .args(arguments)
+        .stdin(stdin)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    (lines, output.status.code())
+}
+
+fn of_event<'l>(lines: &'l [Value], event: &str) -> Vec<&'l Value> {
+    lines.iter().filter(|line| line["event"] == event).collect()
+}
+
+/// Splits a capture into two: the frames by turns. The capture is classic pcap, little-endian.
+fn split(capture: &Path, folder: &Path) -> [PathBuf; 2] {
+    let bytes = fs::read(capture).unwrap();
+    let (header, mut rest) = bytes.split_at(24);
+    let mut halves = [header.to_vec(), header.to_vec()];
+    let mut turn = 0;
+    while let Some((record, _)) = rest.split_first_chunk::<16>() {
+        let length = u32::from_le_bytes([record[8], record[9], record[10], record[11]]) as usize;
+        let (frame, behind) = rest.split_at(16 + length);
+        halves[turn % 2].extend(frame);
+        (rest, turn) = (behind, turn + 1);
+    }
+    let [first, second] = halves;
+    [("b-first.pcap", first), ("a-second.pcap", second)].map(|(name, half)| {
+        fs::write(folder.join(name), half).unwrap();
+        folder.join(name)
+    })
+}
+
+#[test]
+fn merged_halves_are_judged_as_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = case("bt-libtorrent-plain-v4");
+    let halves = split(&whole, folder.path());
+    let [first, second] = halves.each_ref().map(|path| path.to_str().unwrap());
+    let facts = |lines: &[Value]| -> Vec<(Value, Value)> {
+        let told = of_event(lines, "flow").into_iter().chain(of_event(lines, "ban"));
+        told.map(|line| (line["time"].clone(), line["technique"].clone()))
+            .collect()
+    };
+    let (of_whole, _) = replay(&[whole.to_str().unwrap()], Stdio::null());
+    let (merged, status) = replay(&["--merge", first, second], Stdio::null());
+    assert_eq!(status, Some(0));
+    assert!(!facts(&of_whole).is_empty());
+    assert_eq!(facts(&merged), facts(&of_whole));
+    let (whole, merged) = (of_event(&of_whole, "summary"), of_event(&merged, "summary"));
+    assert_eq!((merged.len(), &merged[0]["frames"]), (1, &whole[0]["frames"]));
+    // Each half by itself is another capture.
+    let (apart, _) = replay(&[first, second], Stdio::null());
+    assert_eq!(of_event(&apart, "summary").len(), 2);
+    assert_ne!(facts(&apart), facts(&of_whole));
+}
+
+#[test]
+fn folders_are_searched_and_summed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("below")).unwrap();
+    for (name, from) in [
+        ("one.pcap", "bt-libtorrent-dht"),
+        ("below/two.pcapng", "honest-tls-443"),
+        ("below/three.cap", "bt-libtorrent-plain-v4"),
+        ("notes.txt", "honest-irc-6881"),
+    ] {
+        fs::copy(case(from), folder.path().join(name)).unwrap();
+    }
+    let (lines, status) = replay(&[folder.path().to_str().unwrap()], Stdio::null());
+    assert_eq!(status, Some(0));
+    let summaries = of_event(&lines, "summary");
+    let names: Vec<&str> = summaries
+        .iter()
+        .filter_map(|line| line["file"].as_str()?.rsplit('/').next())
+        .collect();
+    assert_eq!(names, ["three.cap", "two.pcapng", "one.pcap"]);
+    let total = lines.last().unwrap();
+    let sum = |key: &str| {
+        summaries
+            .iter()
+            .filter_map(|line| line[key].as_u64())
+            .sum::<u64>()
+    };
+    assert_eq!(total["event"], "total");
+    for key in ["frames", "bytes", "flows", "bittorrent_flows"] {
+        assert_eq!(total[key].as_u64(), Some(sum(key)), "{key}");
+    }
+    assert_eq!((&total["files"], &total["unreadable"]), (&3.into(), &0.into()));
+}
+
+#[test]
+fn standard_input_is_read() {
+    let path = case("bt-libtorrent-plain-v4");
+    let (from_file, _) = replay(&[path.to_str().unwrap()], Stdio::null());
+    let (from_input, status) = replay(&["-"], File::open(&path).unwrap().into());
+    assert_eq!(status, Some(0));
+    let frames = |lines: &[Value]| of_event(lines, "summary")[0]["frames"].clone();
+    assert_eq!(frames(&from_input), frames(&from_file));
+    assert!(!of_event(&from_input, "flow").is_empty());
+}
+
+#[test]
+fn the_exit_status_tells_what_was_found_when_asked() {
+    let (found, clean) = (case("bt-libtorrent-plain-v4"), case("honest-tls-443"));
+    let (found, clean) = (found.to_str().unwrap(), clean.to_str().unwrap());
+    for (arguments, status) in [
+        (&["--exit-code", found][..], 3),
+        (&["--exit-code", clean], 0),
+        (&["--exit-code", clean, found], 3),
+        (&[found], 0),
+        (&["--exit-code", found, "missing.pcap"], 1),
+    ] {
+        assert_eq!(replay(arguments, Stdio::null()).1, Some(status), "{arguments:?}");
+    }
+}
