@@ -110,7 +110,7 @@ test-packaging: deb ## systemd, Debian package and NixOS module, each in contain
 	@contrib/install-packages.sh $(PACKAGING_PACKAGES)
 	$(SUDO) tests/packaging/systemd.sh target/release/btblocker
 	$(SUDO) tests/packaging/deb.sh target/debian/*.deb
-	tests/packaging/nix.sh
+	tests/packaging/nix.sh target/release/btblocker
 
 .PHONY: ci
 ci: lint test e2e ## everything that must hold before a release

@@ -192,6 +192,18 @@ eventually "no ban follows a peer handshake" is StatusText "capturing on lan0; 1
 inside btblocker bans | grep -qF 192.0.2.2 || fail "the kernel does not hold the ban"
 drops || fail "packets of a banned host pass"
 
+step "reload"
+before=$(property MainPID)
+configure 'interface = "lan0"' 'allow = ["192.0.2.2"]'
+inside systemctl reload btblocker
+eventually "a reload does not free a host that is allowed now" is StatusText "capturing on lan0; 0 bans"
+must_be MainPID "$before"
+configure 'interface = "lan0"'
+inside systemctl reload btblocker
+# The signal does not wait until the file has been read.
+eventually "a reload does not forget what was allowed" inside btblocker ban 192.0.2.2
+eventually "the ban by hand is not counted" is StatusText "capturing on lan0; 1 bans"
+
 step "a hung daemon is restarted, its bans go on"
 before=$(property MainPID) restarts=$(property NRestarts)
 inside kill -STOP "$before"
