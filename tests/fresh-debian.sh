@@ -13,6 +13,7 @@ root=$(mktemp -d "${TMPDIR:-/tmp}/fresh-debian.XXXXXX")
 trap 'rm -rf --one-file-system "$root"' EXIT
 step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
+chmod 755 "$root"
 step "new system in $root"
 # shellcheck disable=SC2016  # apt's own variable
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)

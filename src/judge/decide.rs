@@ -276,7 +276,7 @@ impl Judge {
         }
         for side in [Side::Originator, Side::Responder] {
             let (own, remote) = (flow.end(side).address, flow.end(side.other()));
-            if self.learned.get(&(own, remote), at).is_some() {
+            if self.policy.uses(Technique::LearnedPeer) && self.learned.get(&(own, remote), at).is_some() {
                 return Some((Corroboration::LearnedPeer, Ends::only(side)));
             }
             let Some(host) = self.hosts.get(&own, at) else {
@@ -296,6 +296,10 @@ impl Judge {
                         .then_some(Corroboration::FanOut(remotes))
                 }
             };
+            let fans_out = matches!(corroboration, Some(Corroboration::FanOut(_)));
+            if fans_out && !self.policy.uses(Technique::FanOut) {
+                continue;
+            }
             if let Some(corroboration) = corroboration {
                 return Some((corroboration, Ends::only(side)));
             }

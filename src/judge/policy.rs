@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use btblocker_detectors::{Class, Sensitivity};
+use btblocker_detectors::{Class, Sensitivity, Technique};
 
 /// Which end of a BitTorrent flow is banned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Policy {
     pub exempt_ports: Vec<u16>,
     /// How much certainty is demanded before strong and weak evidence add up to a ban.
     pub sensitivity: Sensitivity,
+    /// Techniques that are switched off; here those count that are seen across flows: learned peers and fan-out.
+    pub techniques_off: Vec<Technique>,
     /// Ids of byte signatures that do not count.
     pub signatures_off: Vec<&'static str>,
     /// The capture sees only one direction of the traffic: conclusive TCP evidence counts without proof
@@ -85,9 +87,17 @@ impl Default for Policy {
             classes: vec![Class::BitTorrent, Class::DhtMaintenance],
             exempt_ports: vec![22, 53, 80, 443, 853, 5222, 5269],
             sensitivity: Sensitivity::Balanced,
+            techniques_off: Vec::new(),
             signatures_off: Vec::new(),
             one_sided: false,
         }
+    }
+}
+
+impl Policy {
+    /// Whether a technique is on.
+    pub fn uses(&self, technique: Technique) -> bool {
+        !self.techniques_off.contains(&technique)
     }
 }
 

@@ -567,3 +567,38 @@ fn a_socks_proxy_counts_when_it_carries_bittorrent_or_the_operator_says_so() {
     court.see(seen).see(other);
     assert_eq!((court.flows, court.last), (2, Some(Corroboration::SameHost)));
 }
+
+#[test]
+fn techniques_across_flows_can_be_switched_off() {
+    let mse = |remote: &str| {
+        sighting(
+            CLIENT,
+            remote,
+            evidence(Technique::Mse, Strong, Originator),
+            Ends::BOTH,
+        )
+    };
+    let learned = LearnedPeer {
+        at: Timestamp(SECOND),
+        told: endpoint(CLIENT, 0).address,
+        endpoint: endpoint("198.51.100.1", 51_413),
+        from: LearnedFrom::Pex,
+    };
+    for (off, flows) in [
+        (vec![], 3),
+        (vec![Technique::FanOut], 1),
+        (vec![Technique::LearnedPeer], 3),
+        (vec![Technique::FanOut, Technique::LearnedPeer], 0),
+    ] {
+        let mut court = Court::new(Policy {
+            techniques_off: off.clone(),
+            ..Policy::default()
+        });
+        court.hear(Report::Learned(learned));
+        court
+            .see(mse("198.51.100.1"))
+            .see(mse("203.0.113.1"))
+            .see(mse("192.0.2.1"));
+        assert_eq!(court.flows, flows, "without {off:?}");
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::lab::{Link, PORT, in_space};
+use crate::lab::{Link, PORT, eventually, in_space};
 
 /// How long an answer that must not come is waited for. Inside one machine answers take a millisecond.
 pub(crate) const BRIEFLY: Duration = Duration::from_millis(300);
@@ -123,7 +123,8 @@ impl Cell {
 
     /// Speaks BitTorrent, over TCP whatever the cell's protocol is.
     pub(crate) fn shake_hands(self) {
-        let mut stream = self.connect(PATIENTLY).expect("a connection");
+        // An interface that was just made may still be looking for its neighbours.
+        let mut stream = eventually("a connection", || self.connect(PATIENTLY));
         stream.write_all(HANDSHAKE).unwrap();
         stream.set_read_timeout(Some(BRIEFLY)).unwrap();
         // The answer comes, unless the ban is faster.
