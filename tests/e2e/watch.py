@@ -27,7 +27,7 @@ class Watch:
 
     def ban_line(self, address: str) -> tuple[float, str] | None:
         """Log line that tells the ban of the address, with its time since the daemon's start."""
-        return self.program.find(rf"(?<![0-9a-f:.]){re.escape(address)} (would be )?banned\b")
+        return self.program.find(rf"\bbanned {re.escape(address)}: ")
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
         """Runs a subcommand of the program on the router."""
