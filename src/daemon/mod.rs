@@ -27,7 +27,7 @@ use log::{error, info, warn};
 
 use crate::backend::{self, BackendKind};
 use crate::ban::{BackendError, Element, Manager, Outcome};
-use crate::capture::Stop;
+use crate::capture::{Stop, interface_names};
 use crate::config::{Config, Overrides};
 use crate::control::{Asked, ControlError, Server};
 use crate::event::{self, SampleSender};
@@ -164,8 +164,11 @@ impl Daemon {
             reports,
             board,
         )?;
-        // At a prompt a missing interface is a typing error; when a machine boots it is one that comes later.
-        let patient = self.service_manager.is_there();
+        // At a prompt a lone interface that is missing is a typing error; when a machine boots, or beside others
+        // that are there, it is one that comes later.
+        let existing = interface_names();
+        let patient =
+            self.service_manager.is_there() || self.interfaces.iter().any(|name| existing.contains(name));
         let captures = Captures::start(config, &self.interfaces, &workers, stop, patient)?;
         // Set once: nobody else sets it.
         let _ = served.interfaces.set(captures.counters());
