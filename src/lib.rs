@@ -8,7 +8,7 @@
 //! interface ─capture─► FrameBatch ─packet─► PacketView ─flow─► inspector of the flow ─detectors─► Evidence
 //!                                                                                                   │ Report
 //!    kernel set ◄─backend─ Change ◄─ban manager (cache, exemptions, deadlines)◄─ Verdict ◄─judge────┘
-//!                             └────► log line, JSON line
+//!                             └────► log line, detection log, metric, notice
 //! ```
 //!
 //! | step | lives in | takes → gives |
@@ -20,7 +20,9 @@
 //! | judge | [`judge`] | evidence and what hosts did before → verdict: this flow is BitTorrent, ban this host |
 //! | ban | [`ban`] | verdict and time → change of a kernel set; cache, exemptions, deadlines, reconciliation |
 //! | enforce | [`backend`] | changes → nftables, ipset or XDP; each behind [`ban::SetBackend`] |
-//! | tell | [`event`], [`metrics`] | verdicts and counters → lines and numbers |
+//! | tell | [`event`], [`sink`], [`metrics`], [`logging`] | verdicts and counters → lines, files, numbers, notices |
+//! | remember | [`state`] | bans in force → a file that survives restart and reboot |
+//! | ask | [`control`] | commands on a unix socket → answers of the running daemon |
 //!
 //! [`pipeline`] runs parse, track and detect on batches; [`daemon`] wires the live path, [`commands`] does the
 //! rest; [`network`] is what this machine knows of its interfaces, addresses and routes; [`config`] is one

@@ -238,8 +238,8 @@ map evaluate [
   }
   {
     name = "a log where the service may not write";
-    given = enabled { detectionLogPath = "/root/detections.log"; };
-    wrong = [ "may write below /var/log/btblocker only, not to /root/detections.log" ];
+    given = enabled { detectionLogPath = "/srv/detections.log"; };
+    wrong = [ "may write below /var/log/btblocker only, not to /srv/detections.log" ];
   }
   {
     name = "a firewall that flushes all tables";

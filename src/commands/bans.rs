@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::daemon::{ask, ask_or_none};
 use crate::backend;
-use crate::ban::{Change, Element, Exemption, Exemptions, Held, Record, SetBackend, Timeout};
+use crate::ban::{Change, Element, Held, Record, SetBackend, Timeout};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::control::Request;
@@ -236,11 +236,7 @@ fn ban_directly(
     address: Element,
     timeout: Timeout,
 ) -> anyhow::Result<String> {
-    let mut exemptions = Exemptions::default();
-    for element in &config.allow {
-        exemptions.add(*element, Exemption::Allowed);
-    }
-    if let Some(why) = exemptions.of_element(address) {
+    if let Some(why) = config.allowed().of_element(address) {
         anyhow::bail!("{address} is never banned ({})", why.name());
     }
     backend

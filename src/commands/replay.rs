@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::merge::{Merged, expand};
 use crate::backend::DryRun;
-use crate::ban::{Exemption, Exemptions, Manager, Outcome};
+use crate::ban::{Exemptions, Manager, Outcome};
 use crate::capture::{FileError, FrameBatch};
 use crate::cli::Format;
 use crate::config::Config;
@@ -174,10 +174,7 @@ fn origin(files: &[PathBuf], number: u16) -> String {
 }
 
 fn judge_files(config: &Config, files: &[PathBuf], source: &mut Merged) -> Outcomes {
-    let mut exemptions = Exemptions::default();
-    for element in &config.allow {
-        exemptions.add(*element, Exemption::Allowed);
-    }
+    let exemptions = config.allowed();
     let mut manager = Manager::new(
         Box::new(DryRun::default()),
         exemptions.clone(),

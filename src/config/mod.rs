@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
-use crate::ban::{BanPolicy, Element, Timeout};
+use crate::ban::{BanPolicy, Element, Exemption, Exemptions, Timeout};
 use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
 use crate::network::{Network, separate_namespace};
@@ -286,6 +286,15 @@ impl Config {
             }
         }
         names
+    }
+
+    /// The operator's own exemptions.
+    pub fn allowed(&self) -> Exemptions {
+        let mut exemptions = Exemptions::default();
+        for element in &self.allow {
+            exemptions.add(*element, Exemption::Allowed);
+        }
+        exemptions
     }
 
     /// What the kernel sets are told; `interfaces` are those that an XDP program is attached to.

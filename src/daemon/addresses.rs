@@ -28,8 +28,8 @@ impl Answerable {
         } else {
             config.local_networks.clone()
         };
-        let mut exemptions = Exemptions::default();
-        for element in config.allow.iter().chain(allowed) {
+        let mut exemptions = config.allowed();
+        for element in allowed {
             exemptions.add(*element, Exemption::Allowed);
         }
         for (addresses, why) in [

@@ -29,5 +29,5 @@ pub const EVICTION_SAMPLE: u32 = 16;
 /// Sequence numbers that one end can have in flight, in bytes. What lies farther is another stream or the
 /// other side of a gap in the capture. Also bounds how many acknowledgement numbers count as proof.
 pub const MAX_IN_FLIGHT: u32 = 1 << 24;
-/// Default number of [`StreamBuffers`](btblocker_detectors::StreamBuffers) per shard, 8 KiB each: 32 MiB.
+/// Default number of [`StreamBuffers`](btblocker_detectors::StreamBuffers) per shard, 9 KiB each: 36 MiB.
 pub const STREAM_BUFFERS: u32 = 4096;

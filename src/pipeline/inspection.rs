@@ -16,7 +16,7 @@ use std::num::NonZeroU32;
 pub struct Settings {
     /// Most flows that are remembered, per worker.
     pub flows: NonZeroU32,
-    /// Flows that can have the beginning of their streams kept at one time, per worker; 8 KiB each.
+    /// Flows that can have the beginning of their streams kept at one time, per worker; 9 KiB each.
     pub stream_buffers: u32,
     /// Tunables of the recognition.
     pub options: Options,
