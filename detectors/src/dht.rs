@@ -24,9 +24,9 @@
 //! DHT over TCP, which does not exist.
 
 use crate::bencode::{self, Dict, List, Stop, Value};
+use crate::datagram::UdpDatagram;
 use crate::recent::{Recent, digest};
 use crate::reported::Sink;
-use crate::udp::UdpDatagram;
 use crate::{
     Class, Client, Confidence, Endpoint, Ends, Evidence, InfoHash, Learned, LearnedFrom, Side, Technique,
 };

@@ -16,6 +16,7 @@ extern crate std;
 
 pub mod azureus;
 pub mod bencode;
+pub mod datagram;
 mod dht;
 mod entropy;
 pub mod evidence;
@@ -44,6 +45,7 @@ mod utp_connection;
 mod vuze_dht;
 mod wire;
 
+pub use datagram::UdpDatagram;
 pub use evidence::{
     Class, Client, Confidence, Endpoint, Ends, Evidence, InfoHash, Side, Technique, Timestamp, Transport,
 };
@@ -51,7 +53,7 @@ pub use findings::{Findings, Learned, LearnedFrom};
 pub use options::{Options, Sensitivity};
 pub use stream::StreamBuffers;
 pub use tcp::{TcpInspector, TcpSegment};
-pub use udp::{UdpDatagram, UdpInspector};
+pub use udp::UdpInspector;
 
 /// What an inspector still wants to see of its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

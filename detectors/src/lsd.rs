@@ -14,8 +14,8 @@
 //! programs have no reason to send it, but neither has a client. Look-alike: SSDP (`M-SEARCH`), which
 //! differs in the first word.
 
+use crate::datagram::UdpDatagram;
 use crate::reported::Sink;
-use crate::udp::UdpDatagram;
 use crate::{Confidence, Endpoint, Evidence, InfoHash, Learned, LearnedFrom, Technique};
 
 const FIRST_LINE: &[u8] = b"BT-SEARCH * HTTP/1.1\r\n";

@@ -17,6 +17,7 @@
 use btblocker_signatures::{Anchor, Transport};
 use memchr::memmem;
 
+use crate::datagram::UdpDatagram;
 use crate::extension::{self, Announced};
 use crate::reported::{Reported, Sink};
 use crate::utp::Packet;
@@ -36,28 +37,6 @@ const SUSPECT_PACKETS: u8 = 4;
 const QUIET: u16 = 64;
 /// The same where evidence is only strong: what the stream inside says may come later.
 const STRONG_QUIET: u16 = 1024;
-
-/// One UDP datagram as the inspector sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct UdpDatagram<'a> {
-    /// The end that sent it.
-    pub from: Side,
-    /// Packet time.
-    pub at: Timestamp,
-    /// Captured payload.
-    pub payload: &'a [u8],
-    /// Payload length on the wire in bytes, at least `payload.len()`.
-    pub wire_len: u32,
-    /// Whether the destination is a multicast group.
-    pub multicast: bool,
-}
-
-impl UdpDatagram<'_> {
-    /// Whether the capture ends before the datagram.
-    pub(crate) fn is_cut(&self) -> bool {
-        usize::try_from(self.wire_len).is_ok_and(|wire_len| wire_len > self.payload.len())
-    }
-}
 
 /// What is remembered of one UDP flow.
 #[derive(Clone, Debug)]

@@ -38,9 +38,9 @@
 //!
 //! Look-alikes: DNSCrypt, iodine and Telegram have a one at offset 8 (the strict fields tell them apart).
 
+use crate::datagram::UdpDatagram;
 use crate::recent::{Recent, digest};
 use crate::reported::Sink;
-use crate::udp::UdpDatagram;
 use crate::{Client, Confidence, Endpoint, Ends, Evidence, InfoHash, Learned, LearnedFrom, Side, Technique};
 
 const PROTOCOL_ID: [u8; 8] = [0x00, 0x00, 0x04, 0x17, 0x27, 0x10, 0x19, 0x80];

@@ -20,9 +20,9 @@
 //! Certain: a reply to an open request (96 echoed bits). A lone request is strong (about 75 fixed bits, but
 //! from the sources of one program only). Proves: a reply proves its sender. Look-alikes: none known.
 
+use crate::datagram::UdpDatagram;
 use crate::recent::{Recent, digest};
 use crate::reported::Sink;
-use crate::udp::UdpDatagram;
 use crate::{Class, Confidence, Ends, Evidence, Side, Technique};
 
 /// How long an answer may take, in milliseconds.

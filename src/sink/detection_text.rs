@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::detection_log::Detection;
+use super::detection::Detection;
 use crate::event::{self, InfoHashes};
 
 /// A block that ends with an empty line.
@@ -87,7 +87,7 @@ fn hex_dump(text: &mut String, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::detection_log::example;
+    use super::super::detection::example;
     use super::*;
 
     fn plain() -> InfoHashes {

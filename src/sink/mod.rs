@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod detection;
 mod detection_log;
 mod detection_text;
 mod http;
@@ -15,7 +16,8 @@ mod rotation;
 mod webhook;
 
 pub use command::Programs;
-pub use detection_log::{Detection, DetectionLog, DetectionLogOptions};
+pub use detection::Detection;
+pub use detection_log::{DetectionLog, DetectionLogOptions};
 pub use http::{ListenError, Page, Pages, serve};
 pub use notice::Notice;
 pub use notifier::Notifier;
