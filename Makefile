@@ -65,6 +65,7 @@ lint: setup ## formatting, clippy and shellcheck; warnings are errors
 	@contrib/install-packages.sh $(LINT_PACKAGES)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	shellcheck $(SCRIPTS)
 
 .PHONY: bench
