@@ -61,11 +61,12 @@ e2e: setup-test build ## the whole end-to-end test with real clients; E2E="PATTE
 	$(SUDO) $(PYTHON) -B tests/e2e/run.py --binary target/release/btblocker $(E2E)
 
 .PHONY: lint
-lint: setup ## formatting, clippy and shellcheck; warnings are errors
+lint: setup ## formatting, clippy, documentation and shellcheck; warnings are errors
 	@contrib/install-packages.sh $(LINT_PACKAGES)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 	shellcheck $(SCRIPTS)
 
 .PHONY: bench

@@ -7,6 +7,32 @@
 //!
 //! The crate says what a packet *is* and which end of the flow a packet *proves* to take part; it never
 //! says who is to be banned.
+//!
+//! It is usable alone. Keep one inspector per flow, show it the payloads in capture order, read the findings:
+//!
+//! ```
+//! use btblocker_detectors::{Confidence, Findings, Options, Side, Timestamp, UdpDatagram, UdpInspector};
+//!
+//! let (mut inspector, mut findings) = (UdpInspector::new(), Findings::new());
+//! let payload = b"d1:ad2:id20:\x8a\x17\xf3\x52\xc9\x0e\xd4\x61\xb8\x2f\x99\x40\xe7\x1c\x5a\xa3\x76\xdd\x08\x3be\
+//!                 1:q4:ping1:t2:aa1:y1:qe";
+//! let datagram = UdpDatagram {
+//!     from: Side::Originator,
+//!     at: Timestamp(1_790_000_000_000_000),
+//!     payload,
+//!     wire_len: payload.len() as u32,
+//!     multicast: false,
+//! };
+//! inspector.datagram(&datagram, &Options::default(), &mut findings);
+//! let found = findings.evidence().next().expect("a DHT query is evidence");
+//! assert_eq!((found.technique.name(), found.rule), ("dht", "ping"));
+//! assert_eq!(found.confidence, Confidence::Conclusive);
+//! // A query has no proof that its sender is who it says; an answer to it has.
+//! assert!(found.proves.is_empty());
+//! ```
+//!
+//! In the repository, `examples/classify_payload.rs` does the same for TCP, `examples/judge_capture.rs` goes on from
+//! packets to verdicts, and `examples/write_backend.rs` holds bans in a place of one's own.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -14,7 +14,7 @@ const WORDS: usize = PREFIX_BYTES / 64;
 /// hold whatever an earlier borrower left.
 #[derive(Clone, Debug)]
 pub struct StreamBuffers {
-    /// One buffer per [`Side`](crate::Side), by its index.
+    /// One buffer per [`Side`], by its index.
     pub bytes: [[u8; PREFIX_BYTES]; 2],
     /// One bit per byte that was written, lowest bit first.
     covered: [[u64; WORDS]; 2],
