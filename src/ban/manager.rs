@@ -67,8 +67,6 @@ pub enum Outcome {
 /// How often what happened, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// New bans.
-    pub banned: u64,
     /// Bans whose clock started anew.
     pub renewed: u64,
     /// Requests for which nothing was to do.
@@ -91,9 +89,8 @@ pub struct Tally {
 
 impl Tally {
     /// Name and value of every counter.
-    pub fn named(&self) -> [(&'static str, u64); 10] {
+    pub fn named(&self) -> [(&'static str, u64); 9] {
         [
-            ("banned", self.banned),
             ("renewed", self.renewed),
             ("cached", self.cached),
             ("exempt", self.exempt),
@@ -117,6 +114,8 @@ pub struct Manager {
     dirty: BTreeSet<Element>,
     /// Elements that the kernel refused by themselves; tried again by the reconciliation.
     refused: BTreeSet<Element>,
+    /// Bans that ran out and that nobody was told of.
+    ended: Vec<Element>,
     history: History,
     brake: Brake,
     tally: Tally,
@@ -134,6 +133,7 @@ impl Manager {
             active: HashMap::default(),
             dirty: BTreeSet::new(),
             refused: BTreeSet::new(),
+            ended: Vec::new(),
             history: History::new(policy.escalation, policy.max_bans),
             brake: Brake::new(policy.max_bans_per_minute),
             tally: Tally::default(),
@@ -242,7 +242,6 @@ impl Manager {
             },
         );
         self.mark(element);
-        self.tally.banned += 1;
         Outcome::Banned
     }
 
@@ -281,7 +280,6 @@ impl Manager {
             },
         );
         self.mark(element);
-        self.tally.banned += 1;
         outcome
     }
 
@@ -402,18 +400,38 @@ impl Manager {
         Ok(missing)
     }
 
-    /// Forgets bans that the kernel has let run out; returns them.
-    pub fn expire(&mut self, now: Duration) -> Vec<Element> {
+    /// Forgets bans that the kernel has let run out.
+    pub fn expire(&mut self, now: Duration) {
         let over: Vec<Element> = self
             .active
             .iter()
             .filter(|(_, record)| record.deadline <= now)
             .map(|(element, _)| *element)
             .collect();
-        for element in &over {
-            self.retire(*element);
+        for element in over {
+            self.retire(element);
         }
-        over
+    }
+
+    /// Bans that ran out since the last call.
+    pub fn take_ended(&mut self) -> Vec<Element> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Whether the element is to be banned at this time, and the kernel may not know it yet.
+    pub fn is_banned(&self, element: Element) -> bool {
+        self.active.contains_key(&element)
+    }
+
+    /// Whether the kernel has not taken the latest change of the element.
+    pub fn is_waiting(&self, element: Element) -> bool {
+        self.dirty.contains(&element) || self.refused.contains(&element)
+    }
+
+    /// Bans whose latest change the kernel has not taken.
+    pub fn waiting(&self) -> usize {
+        let waiting = self.dirty.union(&self.refused);
+        waiting.filter(|element| self.is_banned(**element)).count()
     }
 
     /// Bans in force, in no order.
@@ -455,6 +473,7 @@ impl Manager {
         if let Some(record) = self.active.remove(&element) {
             self.history.remember(element, record.times, record.deadline);
             self.tally.expired += 1;
+            self.ended.push(element);
             self.changed = true;
         }
     }
@@ -469,7 +488,8 @@ impl Manager {
         let changes: Vec<Change> = self.dirty.iter().map(change).collect();
         match self.backend.apply(&changes) {
             Ok(()) => {
-                self.dirty.clear();
+                let taken = std::mem::take(&mut self.dirty);
+                self.refused.retain(|element| !taken.contains(element));
                 Ok(())
             }
             Err(error) if may_concern_one(&error) => self.apply_one_by_one(&changes),
@@ -487,6 +507,7 @@ impl Manager {
                 Ok(()) => {
                     taken = true;
                     self.dirty.remove(&element);
+                    self.refused.remove(&element);
                 }
                 Err(error @ BackendError::Full { .. }) => {
                     taken = true;

@@ -397,10 +397,18 @@ fn one_refused_change_keeps_no_other_from_being_made() {
     assert!(manager.flush(secs(0)).is_err());
     assert_eq!(set.state().held.len(), 4);
     ban(&mut manager, host(9), 1);
+    assert!(manager.is_waiting(one(9)));
     manager.flush(secs(1)).unwrap();
+    let waiting = |manager: &Manager| (1..10).filter(|number| manager.is_waiting(one(*number))).count();
+    assert!(manager.is_waiting(one(3)) && manager.is_banned(one(3)));
+    assert_eq!((waiting(&manager), manager.waiting()), (1, 1));
     set.state().refuses = None;
     assert_eq!(manager.reconcile(secs(5)).unwrap(), 0, "it was never there");
     assert_eq!(set.remaining(one(3)), Some(95));
+    assert_eq!((waiting(&manager), manager.waiting()), (0, 0));
+    manager.expire(secs(101));
+    assert_eq!(manager.take_ended().len(), 6);
+    assert_eq!(manager.take_ended(), []);
 }
 
 #[test]

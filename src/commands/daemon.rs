@@ -64,6 +64,7 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         "kernel_accepts",
         "storm",
         "active_bans",
+        "waiting_bans",
         "allowed_by_command",
     ] {
         writeln!(out, "{key:<24} {}", show(status.get(key)))?;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use log::{info, warn};
+use log::info;
 use serde_json::{Map, Value, json};
 
 use super::Daemon;
 use super::capture::Captures;
+use super::decided::Decision;
 use super::memory::{all, wall_clock};
 use crate::ban::{Element, Outcome, Timeout};
 use crate::control::{Reply, Request};
@@ -28,9 +29,8 @@ impl Daemon {
             Request::Unban { address } => {
                 let address = self.manager.covering(address).unwrap_or(address);
                 let was_banned = self.manager.unban(address);
-                info!("unbanned {address}: by command");
                 if was_banned {
-                    self.tell.by_hand("unban", address, "by command");
+                    self.decided.add(address, Decision::Unban);
                 }
                 let said = if was_banned { "unbanned" } else { "was not banned" };
                 self.tell_kernel(format!("{address} {said}"))
@@ -39,9 +39,8 @@ impl Daemon {
                 let banned: Vec<Element> = self.manager.active().map(|(element, _)| element).collect();
                 for element in &banned {
                     self.manager.unban(*element);
-                    self.tell.by_hand("unban", *element, "by command");
+                    self.decided.add(*element, Decision::Unban);
                 }
-                info!("{} hosts unbanned by command", banned.len());
                 self.tell_kernel(match banned.len() {
                     0 => "nobody is banned".to_owned(),
                     count => format!("{count} unbanned"),
@@ -64,9 +63,7 @@ impl Daemon {
                 self.config.max_bans
             )),
             Outcome::Banned | Outcome::Renewed | Outcome::Cached => {
-                info!("banned {address}: by command");
-                self.tell.by_hand("ban", address, "by command");
-                self.connections.banned(address);
+                self.decided.add(address, Decision::BanByHand);
                 self.tell_kernel(format!("{address} banned for {} s", timeout.secs()))
             }
         }
@@ -98,18 +95,13 @@ impl Daemon {
 
     /// Writes to the kernel; says `done` when it took it.
     fn tell_kernel(&mut self, done: String) -> Reply {
-        let now = self.start.elapsed();
-        match self.manager.flush(now) {
-            Ok(()) => {
-                self.connections.cut();
-                self.memory.keep(&mut self.manager, now);
+        self.flush();
+        match &self.refused {
+            None => {
+                self.memory.keep(&mut self.manager, self.start.elapsed());
                 Reply::Done(done)
             }
-            Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                warn!("a command waits for the kernel: {error}");
-                Reply::Refused(format!("{done}, but the kernel does not take it: {error}"))
-            }
+            Some(error) => Reply::Refused(format!("{done}, but the kernel does not take it: {error}")),
         }
     }
 
@@ -133,11 +125,10 @@ impl Daemon {
             .named()
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
-        let bans: Map<String, Value> = self
-            .manager
-            .tally()
-            .named()
+        let banned = ("banned", self.tell.counts().banned());
+        let bans: Map<String, Value> = [banned]
             .into_iter()
+            .chain(self.manager.tally().named())
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
         json!({
@@ -146,9 +137,10 @@ impl Daemon {
             "pid": std::process::id(),
             "uptime_seconds": now.as_secs(),
             "backend": self.manager.backend().name(),
-            "kernel_accepts": !self.refused,
+            "kernel_accepts": self.refused.is_none(),
             "storm": self.manager.is_storm(now),
-            "active_bans": self.manager.active().len(),
+            "active_bans": self.in_force(),
+            "waiting_bans": self.manager.waiting(),
             "allowed_by_command": self.allowed.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "interfaces": interfaces,
             "bans": bans,

@@ -8,15 +8,11 @@ use crate::backend::Conntrack;
 use crate::ban::Element;
 use crate::config::Config;
 
-/// Hosts that are remembered at most while the kernel takes no bans.
-const MOST: usize = 4_096;
-
-/// Hosts whose connections are to end; none while bans are on paper.
+/// Whose connections are to end; nobody's while bans are on paper.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     #[cfg(any(feature = "ipset", feature = "nftables"))]
     conntrack: Option<Conntrack>,
-    fresh: Vec<Element>,
 }
 
 impl Connections {
@@ -27,26 +23,16 @@ impl Connections {
         Ok(Self {
             #[cfg(any(feature = "ipset", feature = "nftables"))]
             conntrack: Some(Conntrack::start()?),
-            fresh: Vec::new(),
         })
     }
 
-    /// A host is banned, but the kernel need not have been told.
-    pub(super) fn banned(&mut self, element: Element) {
-        if self.fresh.len() < MOST {
-            self.fresh.push(element);
+    /// The kernel has taken a ban.
+    pub(super) fn cut(&self, element: Element) {
+        #[cfg(any(feature = "ipset", feature = "nftables"))]
+        if let Some(conntrack) = &self.conntrack {
+            conntrack.cut(element);
         }
-    }
-
-    /// The kernel has taken all bans.
-    pub(super) fn cut(&mut self) {
-        for element in self.fresh.drain(..) {
-            #[cfg(any(feature = "ipset", feature = "nftables"))]
-            if let Some(conntrack) = &self.conntrack {
-                conntrack.cut(element);
-            }
-            #[cfg(not(any(feature = "ipset", feature = "nftables")))]
-            let _ = element;
-        }
+        #[cfg(not(any(feature = "ipset", feature = "nftables")))]
+        let _ = element;
     }
 }

@@ -9,6 +9,7 @@ mod addresses;
 mod answer;
 mod capture;
 mod connections;
+mod decided;
 #[cfg(test)]
 mod flood_tests;
 mod memory;
@@ -40,6 +41,7 @@ use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 use addresses::Answerable;
 use capture::Captures;
 use connections::Connections;
+use decided::{Decided, Decision, Fate};
 use memory::{Memory, wall_clock};
 use notify::ServiceManager;
 use serve::Served;
@@ -94,7 +96,8 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         board: Board::default(),
         start,
         verdicts: Vec::new(),
-        refused: false,
+        decided: Decided::default(),
+        refused: None,
         tell,
         storm: false,
     };
@@ -132,8 +135,10 @@ struct Daemon {
     board: Board,
     start: Instant,
     verdicts: Vec<Verdict>,
-    /// Whether the kernel refused the last changes, so that a lasting trouble is logged once.
-    refused: bool,
+    /// What is told when the kernel has taken it.
+    decided: Decided,
+    /// Why the kernel refused the last changes, if it did: a lasting trouble is logged once.
+    refused: Option<String>,
     tell: Tell,
     /// Whether the storm brake holds, so that it is said once.
     storm: bool,
@@ -246,14 +251,12 @@ impl Daemon {
             }
             captures.check()?;
             let (captured, awaited) = captures.interfaces();
-            let bans = self.manager.active().len();
-            self.service_manager.tick(&captured, &awaited, bans);
+            self.service_manager.tick(&captured, &awaited, self.in_force());
             if self.watcher.changed() {
                 self.follow_network();
             }
-            for element in self.manager.expire(self.start.elapsed()) {
-                self.tell.expired(element);
-            }
+            self.manager.expire(self.start.elapsed());
+            self.settle();
             self.watch_storm();
             self.memory.keep(&mut self.manager, self.start.elapsed());
             if now >= reconcile_at {
@@ -280,9 +283,9 @@ impl Daemon {
                     let outcome = self.manager.ban(ban.address, now, ban.because.at, reason);
                     let element = self.manager.element_for(ban.address);
                     if outcome == Outcome::Banned {
-                        self.connections.banned(element);
+                        self.decided.add(element, Decision::Ban(Box::new(ban)));
                     }
-                    self.tell.ban(&ban, element, &outcome);
+                    self.tell.asked(&ban, element, &outcome);
                 }
             }
         }
@@ -290,10 +293,12 @@ impl Daemon {
 
     /// Shows what is counted nowhere else.
     fn show(&mut self, reports_waiting: usize, batches_waiting: usize) {
+        let active = self.in_force();
         let counts = self.tell.turn();
         let now = self.start.elapsed();
         let tally = self.manager.tally();
-        counts.active.set(self.manager.active().len() as u64);
+        counts.active.set(active as u64);
+        counts.waiting.set(self.manager.waiting() as u64);
         counts.renewed.set(tally.renewed);
         counts.exempt.set(tally.exempt);
         counts.full.set(tally.full + tally.kernel_full);
@@ -306,39 +311,53 @@ impl Daemon {
         counts.heartbeat.set(now.as_secs());
     }
 
-    /// Writes to the kernel. What it refuses stays waiting and is tried again by the reconciliation.
-    fn flush(&mut self) {
-        match self.manager.flush(self.start.elapsed()) {
-            Ok(()) => {
-                self.refused = false;
-                self.connections.cut();
-            }
-            Err(error) => self.refuse(error),
-        }
+    /// Bans that the kernel has taken.
+    fn in_force(&self) -> usize {
+        self.manager.active().len() - self.manager.waiting()
     }
 
-    /// The kernel refused changes: a lasting trouble is one line.
-    fn refuse(&mut self, error: BackendError) {
-        self.tell.counts().kernel_errors.count();
-        if !self.refused {
-            self.refused = true;
-            error!(
-                "{:#}; trying again every {} s",
-                anyhow::Error::from(error),
-                RECONCILE.as_secs()
-            );
-        }
+    /// Writes to the kernel, and tells what it has taken. What it refuses stays waiting and is tried again by the
+    /// reconciliation.
+    fn flush(&mut self) {
+        let outcome = self.manager.flush(self.start.elapsed());
+        self.hear_kernel(outcome);
     }
 
     fn reconcile(&mut self) {
-        match self.manager.reconcile(self.start.elapsed()) {
-            Ok(missing) => {
-                self.refused = false;
-                if missing > 0 {
-                    warn!("{missing} bans were missing in the kernel and are back");
-                }
+        let outcome = self.manager.reconcile(self.start.elapsed());
+        if let Ok(missing @ 1..) = outcome {
+            warn!("{missing} bans were missing in the kernel and are back");
+        }
+        self.hear_kernel(outcome.map(drop));
+    }
+
+    /// What the kernel says to changes: a lasting trouble is one line.
+    fn hear_kernel(&mut self, outcome: Result<(), BackendError>) {
+        let before = self.refused.take();
+        if let Err(error) = outcome {
+            self.tell.counts().kernel_errors.count();
+            let error = format!("{:#}", anyhow::Error::from(error));
+            if before.is_none() {
+                error!("{error}; trying again every {} s", RECONCILE.as_secs());
             }
-            Err(error) => self.refuse(error),
+            self.refused = Some(error);
+        }
+        self.settle();
+    }
+
+    /// Tells what is certain: bans that ran out, and decisions that the kernel has taken or refused.
+    fn settle(&mut self) {
+        for element in self.manager.take_ended() {
+            let anew = self.manager.is_banned(element);
+            if anew || !self.decided.withdraw(element) {
+                self.tell.expired(element);
+            }
+        }
+        for (element, decision, fate) in self.decided.settle(&self.manager) {
+            if fate == Fate::Taken && decision.bans() {
+                self.connections.cut(element);
+            }
+            self.tell.settled(element, &decision, fate);
         }
     }
 
@@ -362,7 +381,7 @@ impl Daemon {
     fn exempt(&mut self, network: &Network) {
         self.answerable = Answerable::new(&self.config, network, &self.allowed);
         for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
-            self.tell.lifted(lifted, "it is never banned any more");
+            self.decided.add(lifted, Decision::Exempt);
         }
         self.flush();
     }

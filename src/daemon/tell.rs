@@ -5,6 +5,7 @@ use std::sync::Arc;
 use btblocker_detectors::Timestamp;
 use log::{debug, info, warn};
 
+use super::decided::{Decision, Fate};
 use super::memory::wall_clock;
 use crate::ban::{Element, Outcome};
 use crate::config::Config;
@@ -76,38 +77,65 @@ impl Tell {
         }
     }
 
-    /// What became of a host that is to be banned, as `element` or a part of it.
-    pub(super) fn ban(&mut self, ban: &BanVerdict, element: Element, outcome: &Outcome) {
-        let because = &ban.because;
-        let interface = self.interface(because.interface);
+    /// A host is to be banned, as `element` or a part of it, and what the ban manager makes of it. A new ban is
+    /// told when the kernel has taken it.
+    pub(super) fn asked(&mut self, ban: &BanVerdict, element: Element, outcome: &Outcome) {
+        let interface = self.interface(ban.because.interface);
         let (interface, host) = (&*interface, element.to_string());
         let host = host.as_str();
         match outcome {
-            Outcome::Banned => {
-                DaemonCounters::by(&self.counts.bans, because.evidence.technique);
-                let technique = because.evidence.technique.name();
-                let client = event::client_name(&because.evidence.client);
-                self.notify(Notice {
-                    event: "ban",
-                    time: event::rfc3339(because.at),
-                    address: host.to_owned(),
-                    interface: interface.to_owned(),
-                    technique: technique.to_owned(),
-                    client: client.clone().unwrap_or_default(),
-                    reason: ban.reason(),
-                });
-                let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
-                info!(interface, host, technique;
-                    "banned {host}: {}{client}, {} after the packet", ban.reason(), age(because.at));
-            }
+            Outcome::Banned | Outcome::Cached => {}
             Outcome::Renewed => debug!(interface, host; "renewed {host}: {}", ban.reason()),
-            Outcome::Cached => {}
             Outcome::Exempt(why) => debug!(interface, host; "{host} is exempt ({})", why.name()),
             // Many hosts may be refused: one line for all, now and then.
             Outcome::Full => warn!(interface, host, trouble = "max_bans";
                 "{host} not banned: {} hosts are banned already (max_bans)", self.max_bans),
             Outcome::Storm => debug!(interface, host; "{host} only reported: {}", ban.reason()),
         }
+    }
+
+    /// What the kernel made of a decision.
+    pub(super) fn settled(&self, element: Element, decision: &Decision, fate: Fate) {
+        let host = element.to_string();
+        let host = host.as_str();
+        match (fate, decision) {
+            (Fate::Taken, Decision::Ban(ban)) => self.banned(host, ban),
+            (Fate::Taken, Decision::BanByHand) => {
+                self.counts.bans_by_hand.count();
+                info!(host; "banned {host}: by command");
+                self.without_packet("ban", host, "by command");
+            }
+            (Fate::Taken, Decision::Unban) => self.unbanned(host, "by command"),
+            (Fate::Taken, Decision::Exempt) => self.unbanned(host, "it is never banned any more"),
+            (Fate::Refused, _) if decision.bans() => {
+                self.counts.refused.count();
+                warn!(host, trouble = "kernel"; "{host} not banned yet: the kernel does not take the ban; trying again");
+            }
+            (Fate::Refused, _) => warn!(host, trouble = "kernel";
+                "{host} still banned: the kernel does not take the end of the ban; trying again"),
+            (Fate::GivenUp, _) => warn!(host, trouble = "full";
+                "{host} not banned: the kernel's set is full"),
+        }
+    }
+
+    fn banned(&self, host: &str, ban: &BanVerdict) {
+        let because = &ban.because;
+        let interface = &*self.interface(because.interface);
+        DaemonCounters::by(&self.counts.bans, because.evidence.technique);
+        let technique = because.evidence.technique.name();
+        let client = event::client_name(&because.evidence.client);
+        self.notify(Notice {
+            event: "ban",
+            time: event::rfc3339(because.at),
+            address: host.to_owned(),
+            interface: interface.to_owned(),
+            technique: technique.to_owned(),
+            client: client.clone().unwrap_or_default(),
+            reason: ban.reason(),
+        });
+        let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
+        info!(interface, host, technique;
+            "banned {host}: {}{client}, {} after the packet", ban.reason(), age(because.at));
     }
 
     /// Takes over another configuration; opens the detection log by its name again in any case.
@@ -121,18 +149,21 @@ impl Tell {
     }
 
     /// The time of a ban is over.
-    pub(super) fn expired(&mut self, element: Element) {
-        let host = element.to_string();
-        info!(host = host.as_str(); "unbanned {host}: the time is over");
-        self.by_hand("unban", element, "the time is over");
+    pub(super) fn expired(&self, element: Element) {
+        self.unbanned(&element.to_string(), "the time is over");
     }
 
-    /// A ban or its end that no packet led to.
-    pub(super) fn by_hand(&self, event: &'static str, element: Element, why: &str) {
+    fn unbanned(&self, host: &str, why: &str) {
+        info!(host; "unbanned {host}: {why}");
+        self.without_packet("unban", host, why);
+    }
+
+    /// Notifies of a ban or its end that no packet led to.
+    fn without_packet(&self, event: &'static str, host: &str, why: &str) {
         self.notify(Notice {
             event,
             time: event::rfc3339(wall_clock()),
-            address: element.to_string(),
+            address: host.to_owned(),
             reason: why.to_owned(),
             ..Notice::default()
         });
@@ -142,13 +173,6 @@ impl Tell {
         if self.notifier.is_wanted() {
             self.notifier.tell(&notice);
         }
-    }
-
-    /// A ban was lifted before its time.
-    pub(super) fn lifted(&mut self, element: Element, why: &str) {
-        let host = element.to_string();
-        info!(host = host.as_str(); "unbanned {host}: {why}");
-        self.by_hand("unban", element, why);
     }
 
     /// Counters of what is told, for whoever serves them.

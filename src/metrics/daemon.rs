@@ -30,8 +30,10 @@ impl Number {
 pub struct DaemonCounters {
     /// Flows that were judged BitTorrent, by technique in the order of [`Technique::ALL`].
     pub verdicts: [Number; TECHNIQUES],
-    /// New bans, by the technique that decided.
+    /// New bans that the kernel has taken, by the technique that decided.
     pub bans: [Number; TECHNIQUES],
+    /// Bans by command that the kernel has taken.
+    pub bans_by_hand: Number,
     /// Bans whose time began anew because evidence went on.
     pub renewed: Number,
     /// Bans that were not made because the host is exempt.
@@ -40,12 +42,16 @@ pub struct DaemonCounters {
     pub full: Number,
     /// Bans that were not made because of `max_bans_per_minute`.
     pub storm: Number,
+    /// Bans that the kernel refused at first; it is asked again.
+    pub refused: Number,
     /// Bans that ended by their time.
     pub expired: Number,
     /// Bans that were lifted before their time.
     pub lifted: Number,
-    /// Bans in force.
+    /// Bans that the kernel has taken.
     pub active: Number,
+    /// Bans whose latest change the kernel has not taken.
+    pub waiting: Number,
     /// Times that the kernel refused changes.
     pub kernel_errors: Number,
     /// Bans that were missing in the kernel and were put back.
@@ -65,6 +71,10 @@ pub struct DaemonCounters {
 }
 
 impl DaemonCounters {
+    /// New bans of any origin.
+    pub fn banned(&self) -> u64 {
+        self.bans.iter().map(Number::get).sum::<u64>() + self.bans_by_hand.get()
+    }
     /// Counts for one technique.
     pub fn by(numbers: &[Number; TECHNIQUES], technique: Technique) {
         if let Some(number) = numbers.get(technique as usize) {

@@ -169,23 +169,28 @@ fn by_technique(family: &mut Family<'_>, numbers: &[Number]) {
 }
 
 fn bans(text: &mut String, daemon: &DaemonCounters) {
-    let help = "New bans by the technique that decided.";
-    by_technique(&mut family(text, "counter", "bans_total", help), &daemon.bans);
+    let help = "New bans that the kernel has taken, by the technique that decided.";
+    let mut bans = family(text, "counter", "bans_total", help);
+    by_technique(&mut bans, &daemon.bans);
+    bans.sample(&[("technique", "by-hand")], daemon.bans_by_hand.get());
     let help = "Bans whose time began anew because evidence went on.";
     family(text, "counter", "bans_renewed_total", help).sample(&[], daemon.renewed.get());
     family(
         text,
         "counter",
         "bans_refused_total",
-        "Bans that were not made, by reason.",
+        "Bans that were not made, by reason; after kernel, it is asked again.",
     )
     .sample(&[("reason", "exempt")], daemon.exempt.get())
     .sample(&[("reason", "full")], daemon.full.get())
-    .sample(&[("reason", "storm")], daemon.storm.get());
+    .sample(&[("reason", "storm")], daemon.storm.get())
+    .sample(&[("reason", "kernel")], daemon.refused.get());
     family(text, "counter", "unbans_total", "Bans that ended, by reason.")
         .sample(&[("reason", "expired")], daemon.expired.get())
         .sample(&[("reason", "lifted")], daemon.lifted.get());
     family(text, "gauge", "bans_active", "Bans in force.").sample(&[], daemon.active.get());
+    let help = "Bans that the kernel has not taken yet, or not anew.";
+    family(text, "gauge", "bans_waiting", help).sample(&[], daemon.waiting.get());
     let help = "Times that the kernel refused changes of its set.";
     family(text, "counter", "kernel_errors_total", help).sample(&[], daemon.kernel_errors.get());
     let help = "Bans that were missing in the kernel and were put back.";

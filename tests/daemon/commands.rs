@@ -111,6 +111,69 @@ fn status_says_how_the_daemon_is() {
 }
 
 #[test]
+fn a_ban_is_told_when_the_kernel_has_taken_it_and_not_before() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        lab.say(&["setup"]);
+        let daemon = lab.start(&["--no-setup"]);
+        sh("nft flush ruleset");
+        lab.replay(CASE);
+        let line = daemon.wait_line("not banned yet: the kernel does not take the ban");
+        assert!(line.contains("WARN"), "{line}");
+        assert_eq!(daemon.lines(": banned "), 0);
+        let before = status(&lab);
+        assert_eq!(
+            (&before["kernel_accepts"], &before["active_bans"]),
+            (&Value::from(false), &Value::from(0))
+        );
+        assert_eq!(before["bans"]["banned"], 0);
+        let waiting = before["waiting_bans"].as_u64().unwrap();
+        assert!(waiting >= 1, "{before}");
+        let refused = lab.run(&["ban", "198.51.100.9"]);
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("but the kernel does not take it"));
+        // What is lifted before the kernel knew of it was never in force.
+        assert_eq!(lab.run(&["unban", "198.51.100.9"]).status.code(), Some(1));
+
+        lab.say(&["setup"]);
+        daemon.wait_line(": banned ");
+        wait_for("all are told", || daemon.lines(": banned ") as u64 == waiting);
+        let after = status(&lab);
+        assert_eq!(
+            (&after["waiting_bans"], &after["active_bans"]),
+            (&Value::from(0), &Value::from(waiting))
+        );
+        assert_eq!(after["bans"]["banned"], waiting);
+        assert_eq!(daemon.lines("unbanned"), 0);
+    });
+}
+
+#[test]
+fn a_ban_for_which_the_kernel_has_no_room_is_told_as_none() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        sh("nft add table inet btblocker
+            nft add set inet btblocker torrent_block '{ type ipv4_addr; flags timeout; size 1; }'");
+        let daemon = lab.start(&[]);
+        lab.say(&["ban", "198.51.100.1"]);
+        let refused = lab.run(&["ban", "198.51.100.2"]);
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("is full (1 elements)"));
+        daemon.wait_line("198.51.100.2 not banned: the kernel's set is full");
+        assert_eq!(
+            (
+                daemon.lines("banned 198.51.100.1"),
+                daemon.lines("banned 198.51.100.2")
+            ),
+            (1, 0)
+        );
+        let status = status(&lab);
+        assert_eq!(
+            (&status["active_bans"], &status["bans"]["kernel_full"]),
+            (&Value::from(1), &Value::from(1))
+        );
+    });
+}
+
+#[test]
 fn a_second_daemon_is_refused_and_a_stale_socket_replaced() {
     in_namespace(|| {
         let lab = Lab::new("ipset");
