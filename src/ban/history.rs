@@ -5,6 +5,15 @@ use std::time::Duration;
 
 use super::{Element, Timeout};
 
+/// Bans of a host that have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// How many they were.
+    pub times: u32,
+    /// How long ago the last one ended.
+    pub ago: Duration,
+}
+
 /// How often hosts were banned, for as long as that is remembered.
 #[derive(Debug)]
 pub(super) struct History {
@@ -12,7 +21,7 @@ pub(super) struct History {
     memory: Duration,
     /// Most hosts that are remembered; beyond it, a host counts as banned for the first time.
     most: usize,
-    /// Number of bans, and the end of the last one.
+    /// Number of bans, and when they are forgotten.
     past: HashMap<Element, (u32, Duration)>,
 }
 
@@ -28,18 +37,29 @@ impl History {
     /// How often the host was banned before.
     pub(super) fn times(&self, element: Element, now: Duration) -> u32 {
         match self.past.get(&element) {
-            Some((times, end)) if *end + self.memory > now => *times,
+            Some((times, until)) if *until > now => *times,
             _ => 0,
         }
     }
 
     /// Remembers a ban that was the host's `times`th and ended at `end`.
     pub(super) fn remember(&mut self, element: Element, times: u32, end: Duration) {
+        self.insert(element, times, end + self.memory);
+    }
+
+    /// Takes over what an earlier run remembered.
+    pub(super) fn restore(&mut self, element: Element, past: Past, now: Duration) {
+        if let Some(left) = self.memory.checked_sub(past.ago) {
+            self.insert(element, past.times, now + left);
+        }
+    }
+
+    fn insert(&mut self, element: Element, times: u32, until: Duration) {
         if self.memory.is_zero() || times == 0 {
             return;
         }
         if self.past.len() < self.most || self.past.contains_key(&element) {
-            self.past.insert(element, (times, end));
+            self.past.insert(element, (times, until));
         }
     }
 
@@ -50,8 +70,15 @@ impl History {
 
     /// Forgets what is over.
     pub(super) fn prune(&mut self, now: Duration) {
-        let memory = self.memory;
-        self.past.retain(|_, (_, end)| *end + memory > now);
+        self.past.retain(|_, (_, until)| *until > now);
+    }
+
+    /// What is remembered, in no order.
+    pub(super) fn all(&self, now: Duration) -> impl ExactSizeIterator<Item = (Element, Past)> {
+        self.past.iter().map(move |(element, (times, until))| {
+            let ago = (now + self.memory).saturating_sub(*until);
+            (*element, Past { times: *times, ago })
+        })
     }
 }
 

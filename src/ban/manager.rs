@@ -25,7 +25,9 @@ use foldhash::fast::RandomState;
 
 use super::brake::Brake;
 use super::history::{History, escalated};
-use super::{BackendError, Change, Element, Exemption, Exemptions, Reason, Record, SetBackend, Timeout};
+use super::{
+    BackendError, Change, Element, Exemption, Exemptions, Past, Reason, Record, SetBackend, Timeout,
+};
 
 /// Refusals in a row, of changes one by one, after which the kernel is taken to refuse everything.
 const HOPELESS: usize = 4;
@@ -374,6 +376,18 @@ impl Manager {
             }
         }
         anew
+    }
+
+    /// Takes over what an earlier run remembered of bans that have ended.
+    pub fn restore_past(&mut self, past: impl IntoIterator<Item = (Element, Past)>, now: Duration) {
+        for (element, past) in past {
+            self.history.restore(element, past, now);
+        }
+    }
+
+    /// Bans that have ended and are remembered for `ban_escalation`, in no order.
+    pub fn past(&self, now: Duration) -> impl ExactSizeIterator<Item = (Element, Past)> {
+        self.history.all(now)
     }
 
     /// Compares what should be banned with what the kernel holds, and has the missing bans put back with

@@ -13,5 +13,6 @@ mod record;
 
 pub use element::{BackendError, Change, Element, Held, SetBackend, Timeout};
 pub use exempt::{Exemption, Exemptions};
+pub use history::Past;
 pub use manager::{BanPolicy, Manager, Outcome, Tally};
 pub use record::{Reason, Record};

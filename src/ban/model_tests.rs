@@ -182,11 +182,11 @@ fn check(policy: BanPolicy, steps: &[Step]) -> Result<(), TestCaseError> {
             Step::Restart => {
                 manager.expire(now);
                 model.expire();
-                model.past.clear();
                 let saved: Vec<(Element, Record)> = manager
                     .active()
                     .map(|(element, record)| (element, record.clone()))
                     .collect();
+                let past: Vec<(Element, Past)> = manager.past(now).collect();
                 manager = fresh(model.allowed);
                 // A restart that the kernel refuses would end the program: it is tried until it works.
                 {
@@ -198,6 +198,7 @@ fn check(policy: BanPolicy, steps: &[Step]) -> Result<(), TestCaseError> {
                 }
                 manager.adopt(now, Timestamp(0)).unwrap();
                 manager.restore(saved.clone(), now);
+                manager.restore_past(past, now);
                 // The kernel may hold an older end of a ban than the manager wanted.
                 for (element, record) in manager.active() {
                     let number = (0..HOSTS).find(|number| self::element(*number) == element);

@@ -7,7 +7,7 @@ use log::{error, info, warn};
 
 use crate::ban::{Element, Manager, Record};
 use crate::config::Config;
-use crate::state::{Store, Writer};
+use crate::state::{Picture, Store, Writer};
 
 /// The file is written this often even when nothing changes: for the numbers of flows, and so that a step of the
 /// wall clock, in which deadlines are written, is forgotten.
@@ -43,6 +43,7 @@ impl Memory {
         }
         let (known, over) = (restored.bans.len(), restored.over);
         let anew = manager.restore(restored.bans, now);
+        manager.restore_past(restored.past, now);
         if known + over > 0 {
             info!("{known} bans are remembered, {anew} of them are put back; {over} ran out meanwhile");
         }
@@ -58,10 +59,11 @@ impl Memory {
     pub(super) fn keep(&mut self, manager: &mut Manager, now: Duration) {
         self.stale |= manager.take_changed();
         let since = now.saturating_sub(self.offered);
-        let count = u32::try_from(manager.active().len()).unwrap_or(u32::MAX);
+        let count = manager.active().len() + manager.past(now).len();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         let due = since >= REFRESH || (self.stale && since >= PAUSE_PER_BAN.saturating_mul(count));
         if let Some((_, writer)) = self.kept.as_ref().filter(|_| due)
-            && writer.offer(|| all(manager), wall_clock(), now)
+            && writer.offer(|| picture(manager, now))
         {
             (self.stale, self.offered) = (false, now);
         }
@@ -72,7 +74,7 @@ impl Memory {
         let Some((store, writer)) = self.kept.take() else {
             return;
         };
-        writer.finish(all(manager), wall_clock(), now);
+        writer.finish(picture(manager, now));
         if remove && let Err(error) = store.remove() {
             warn!("{:#}", anyhow::Error::from(error));
         }
@@ -85,6 +87,15 @@ pub(super) fn all(manager: &Manager) -> Vec<(Element, Record)> {
         .active()
         .map(|(element, record)| (element, record.clone()))
         .collect()
+}
+
+fn picture(manager: &Manager, now: Duration) -> Picture {
+    Picture {
+        bans: all(manager),
+        past: manager.past(now).collect(),
+        wall: wall_clock(),
+        now,
+    }
 }
 
 /// The wall clock's time.

@@ -11,7 +11,7 @@ use btblocker_detectors::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::SetName;
-use crate::ban::{Element, Reason, Record, Timeout};
+use crate::ban::{Element, Past, Reason, Record, Timeout};
 
 /// The form of the file. Higher numbers belong to later programs and are not read.
 const VERSION: u64 = 1;
@@ -52,6 +52,9 @@ struct Saved {
     /// When it was written, in microseconds since 1970.
     written: u64,
     bans: Vec<SavedBan>,
+    /// Absent in files of programs that did not remember it.
+    #[serde(default)]
+    past: Vec<SavedPast>,
 }
 
 /// One ban; times in microseconds since 1970.
@@ -68,11 +71,34 @@ struct SavedBan {
     client: Option<String>,
 }
 
+/// Bans of a host that have ended, the last one at `until`.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedPast {
+    address: String,
+    until: u64,
+    times: u32,
+}
+
+/// What is to be remembered at one moment.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Bans in force.
+    pub bans: Vec<(Element, Record)>,
+    /// Bans that have ended.
+    pub past: Vec<(Element, Past)>,
+    /// The moment by the wall clock.
+    pub wall: Timestamp,
+    /// The moment by the manager's clock.
+    pub now: Duration,
+}
+
 /// What a file held.
 #[derive(Debug, Default)]
 pub struct Restored {
     /// Bans with time left.
     pub bans: Vec<(Element, Record)>,
+    /// Bans that have ended, those that ran out meanwhile included.
+    pub past: Vec<(Element, Past)>,
     /// Bans that ran out meanwhile.
     pub over: usize,
     /// Why there is nothing, when there should be something.
@@ -139,9 +165,9 @@ impl Store {
         let Some(mut saved) = saved else {
             return Ok(());
         };
-        saved
-            .bans
-            .retain(|ban| !elements.iter().any(|element| element.to_string() == ban.address));
+        let stays = |address: &str| !elements.iter().any(|element| element.to_string() == address);
+        saved.bans.retain(|ban| stays(&ban.address));
+        saved.past.retain(|past| stays(&past.address));
         self.replace(&saved)
     }
 
@@ -149,13 +175,27 @@ impl Store {
     ///
     /// # Errors
     /// [`StateError::Io`]; the former file is still there.
-    pub fn save(&self, bans: &[(Element, Record)], wall: Timestamp, now: Duration) -> Result<(), StateError> {
+    pub fn save(&self, picture: &Picture) -> Result<(), StateError> {
+        let Picture {
+            bans,
+            past,
+            wall,
+            now,
+        } = picture;
         let saved = Saved {
             version: VERSION,
             written: wall.0,
             bans: bans
                 .iter()
-                .map(|(element, record)| saved_ban(*element, record, wall, now))
+                .map(|(element, record)| saved_ban(*element, record, *wall, *now))
+                .collect(),
+            past: past
+                .iter()
+                .map(|(element, past)| SavedPast {
+                    address: element.to_string(),
+                    until: wall.0.saturating_sub(micros(past.ago)),
+                    times: past.times,
+                })
                 .collect(),
         };
         self.replace(&saved)
@@ -259,17 +299,23 @@ fn restored(saved: &Saved, wall: Timestamp, now: Duration) -> Restored {
     let mut restored = Restored::default();
     let longest = Duration::from_secs(Timeout::MAX_SECS.into());
     let wall = wall.0.max(saved.written);
+    let ended = |times, until| Past {
+        times,
+        ago: Duration::from_micros(wall.saturating_sub(until)),
+    };
+    for past in &saved.past {
+        let element = element(&past.address);
+        let past = ended(past.times, past.until);
+        restored.past.extend(element.map(|element| (element, past)));
+    }
     for ban in &saved.bans {
         let left = Duration::from_micros(ban.until.saturating_sub(wall)).min(longest);
-        let Ok(element) = ban.address.parse() else {
-            log::warn!(
-                "a remembered ban is of {:?}, which is no address; it is left out",
-                ban.address
-            );
+        let Some(element) = element(&ban.address) else {
             continue;
         };
         if left.is_zero() {
             restored.over += 1;
+            restored.past.push((element, ended(ban.times, ban.until)));
             continue;
         }
         let record = Record {
@@ -287,6 +333,14 @@ fn restored(saved: &Saved, wall: Timestamp, now: Duration) -> Restored {
         restored.bans.push((element, record));
     }
     restored
+}
+
+fn element(address: &str) -> Option<Element> {
+    let element = address.parse().ok();
+    if element.is_none() {
+        log::warn!("a remembered ban is of {address:?}, which is no address; it is left out");
+    }
+    element
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -323,11 +377,22 @@ mod tests {
         ("2001:db8::/64".parse().unwrap(), record)
     }
 
+    /// One ban in force, and one that ended an hour ago.
+    fn picture() -> Picture {
+        let past = Past { times: 3, ago: HOUR };
+        Picture {
+            bans: vec![ban()],
+            past: vec![("192.0.2.3".parse().unwrap(), past)],
+            wall: Timestamp(WRITTEN),
+            now: HOUR,
+        }
+    }
+
     #[test]
     fn bans_come_back_as_they_were_with_the_time_that_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
-        store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap();
+        store.save(&picture()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&store.folder), mode(&store.path)), (0o700, 0o600));
         // Seconds that the wall clock went on, and minutes that are left.
@@ -341,8 +406,23 @@ mod tests {
             let wall = Timestamp(WRITTEN.saturating_add_signed(later * 1_000_000));
             let restored = store.load(wall, 9 * HOUR);
             assert!(restored.trouble.is_none());
+            let elapsed = Duration::from_secs(later.max(0).unsigned_abs());
+            assert_eq!(
+                restored.past[0].1,
+                Past {
+                    times: 3,
+                    ago: HOUR + elapsed
+                }
+            );
             match left {
-                None => assert_eq!((restored.bans.len(), restored.over), (0, 1)),
+                None => {
+                    let over = Past {
+                        times: 2,
+                        ago: Duration::ZERO,
+                    };
+                    assert_eq!((restored.bans.len(), restored.over), (0, 1));
+                    assert_eq!(restored.past[1], (ban().0, over));
+                }
                 Some(minutes) => {
                     let (element, mut record) = restored.bans[0].clone();
                     assert_eq!(
@@ -358,8 +438,9 @@ mod tests {
         assert_eq!(store.peek().len(), 1);
         store.forget(&["192.0.2.1".parse().unwrap()]).unwrap();
         assert_eq!(store.peek().len(), 1);
-        store.forget(&[ban().0]).unwrap();
+        store.forget(&[ban().0, "192.0.2.3".parse().unwrap()]).unwrap();
         assert_eq!(store.peek().len(), 0);
+        assert_eq!(store.load(Timestamp(WRITTEN), HOUR).past, []);
         store.remove().unwrap();
         store.remove().unwrap();
         assert!(store.load(Timestamp(WRITTEN), HOUR).bans.is_empty());
@@ -369,7 +450,7 @@ mod tests {
     fn a_file_that_cannot_be_read_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
-        store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap();
+        store.save(&picture()).unwrap();
         let whole = fs::read(&store.path).unwrap();
         let later = String::from_utf8(whole.clone())
             .unwrap()
@@ -392,15 +473,32 @@ mod tests {
             let aside = store.path.with_extension("json.bad-1790000000");
             assert_eq!(fs::read(aside).unwrap(), bytes);
         }
-        store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap();
+        store.save(&picture()).unwrap();
         assert_eq!(store.load(Timestamp(WRITTEN), HOUR).bans.len(), 1);
+    }
+
+    #[test]
+    fn a_file_without_ended_bans_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        fs::create_dir(&store.folder).unwrap();
+        fs::write(
+            &store.path,
+            r#"{"version":1,"written":1790000000000000,"bans":[{"address":"192.0.2.1","since":1789999999000000,
+            "until":1790000060000000,"duration_secs":60,"flows":1,"times":1,"technique":"dht","reason":"dht query",
+            "client":null}]}"#,
+        )
+        .unwrap();
+        let restored = store.load(Timestamp(WRITTEN), HOUR);
+        assert!(restored.trouble.is_none());
+        assert_eq!((restored.bans.len(), restored.past.len()), (1, 0));
     }
 
     #[test]
     fn every_cut_of_the_file_is_survived() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
-        store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap();
+        store.save(&picture()).unwrap();
         let whole = fs::read(&store.path).unwrap();
         for len in 0..whole.len() {
             assert!(parse(&whole[..len]).is_err(), "{len} bytes");
@@ -412,7 +510,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("state"), "a file").unwrap();
         let store = store(folder.path());
-        let error = store.save(&[ban()], Timestamp(WRITTEN), HOUR).unwrap_err();
+        let error = store.save(&picture()).unwrap_err();
         assert!(error.to_string().contains("make the folder"), "{error}");
         assert_eq!(fs::read(folder.path().join("state")).unwrap(), b"a file");
     }

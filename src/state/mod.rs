@@ -5,12 +5,12 @@
 //! uses a monotonic clock only, so a step of the wall clock shortens or lengthens no ban of a running program.
 //!
 //! Promise: a file that cannot be read is set aside and said so, never fatal; a disk that cannot be written costs
-//! one log line and is tried again, and bans go on. Deliberately not kept: bans that have ended (so
-//! `ban_escalation` remembers across a restart only what is in force), and what was banned in the last moments
-//! before a crash; the kernel still holds those, without a reason.
+//! one log line and is tried again, and bans go on. Of bans that have ended the file keeps how many and until when, as
+//! long as `ban_escalation` asks for it. Deliberately not kept: what was banned in the last moments before a crash;
+//! the kernel still holds those, without a reason.
 
 mod file;
 mod writer;
 
-pub use file::{Restored, StateError, Store};
+pub use file::{Picture, Restored, StateError, Store};
 pub use writer::Writer;

@@ -3,22 +3,12 @@
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use btblocker_detectors::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
-use super::Store;
-use crate::ban::{Element, Record};
+use super::{Picture, Store};
 
 /// How long after a failure the disk is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// The bans at one moment.
-struct Picture {
-    bans: Vec<(Element, Record)>,
-    /// The manager's clock at that moment.
-    now: Duration,
-    wall: Timestamp,
-}
 
 /// The thread that replaces the file.
 pub struct Writer {
@@ -40,32 +30,21 @@ impl Writer {
     }
 
     /// Has the bans written; `false` when the last ones are still being written, and these are to be offered
-    /// again later. Never blocks. `bans` is called only when they are taken; `wall` and `now` are the times of the
-    /// wall clock and of the manager's.
-    pub fn offer(
-        &self,
-        bans: impl FnOnce() -> Vec<(Element, Record)>,
-        wall: Timestamp,
-        now: Duration,
-    ) -> bool {
+    /// again later. Never blocks. `picture` is called only when it is taken.
+    pub fn offer(&self, picture: impl FnOnce() -> Picture) -> bool {
         if self.pictures.is_full() {
             return false;
         }
-        let picture = Picture {
-            bans: bans(),
-            now,
-            wall,
-        };
-        match self.pictures.try_send(picture) {
+        match self.pictures.try_send(picture()) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }
     }
 
     /// Writes the bans and ends the thread.
-    pub fn finish(self, bans: Vec<(Element, Record)>, wall: Timestamp, now: Duration) {
+    pub fn finish(self, picture: Picture) {
         // The thread can only be gone by a panic, which it has told of itself.
-        let _ = self.pictures.send(Picture { bans, now, wall });
+        let _ = self.pictures.send(picture);
         drop(self.pictures);
         let _ = self.thread.join();
     }
@@ -85,7 +64,7 @@ fn write(store: &Store, inbox: &Receiver<Picture>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(picture) = &waiting else { continue };
-        match store.save(&picture.bans, picture.wall, picture.now) {
+        match store.save(picture) {
             Ok(()) => {
                 if failing {
                     log::info!("bans are remembered again in {}", store.path().display());
@@ -119,6 +98,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use btblocker_detectors::Timestamp;
+
     use super::*;
     use crate::backend::SetName;
 
@@ -129,11 +110,17 @@ mod tests {
         std::fs::write(&blocked, "in the way").unwrap();
         let store = Store::new(&blocked, &SetName::default());
         let writer = Writer::start(store.clone()).unwrap();
+        let nothing = || Picture {
+            bans: Vec::new(),
+            past: Vec::new(),
+            wall: Timestamp(0),
+            now: Duration::ZERO,
+        };
         for _ in 0..100 {
-            writer.offer(Vec::new, Timestamp(0), Duration::ZERO);
+            writer.offer(nothing);
         }
         std::fs::remove_file(&blocked).unwrap();
-        writer.finish(Vec::new(), Timestamp(0), Duration::ZERO);
+        writer.finish(nothing());
         assert!(store.path().exists());
     }
 }

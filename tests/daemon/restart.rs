@@ -129,6 +129,25 @@ fn a_disk_that_refuses_costs_one_line_and_no_ban() {
 }
 
 #[test]
+fn the_next_ban_lasts_twice_as_long_after_a_restart_too() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let options = ["--ban-escalation", "1h", "--ban-duration", "2s"];
+        let daemon = lab.start(&options);
+        lab.replay(CASE);
+        daemon.wait_line(": banned ");
+        daemon.wait_line("the time is over");
+        daemon.terminate();
+        let daemon = lab.start(&options);
+        lab.replay(CASE);
+        daemon.wait_line(": banned ");
+        let ban = lab.bans().remove(0);
+        assert_eq!(ban["times"], 2, "{ban}");
+        assert!(ban["remaining_seconds"].as_u64() >= Some(2), "{ban}");
+    });
+}
+
+#[test]
 fn nothing_is_remembered_of_bans_on_paper() {
     in_namespace(|| {
         let lab = Lab::new("ipset");
