@@ -126,6 +126,8 @@ fn no_packet_takes_memory_once_the_tables_are_filled() {
         settings.stream_buffers = 50;
         let (sample, _samples) = btblocker::event::samples(64);
         settings.samples = Some(sample);
+        let (packet, _packets) = btblocker::event::packets(64);
+        settings.packets = Some(packet);
         let (reports, read) = crossbeam_channel::bounded(1000);
         let board = Board::default();
         let ingress = Published::new(Ingress::default());

@@ -192,6 +192,7 @@ impl Sources {
         for (key, path) in [
             ("state_dir", &config.state_dir),
             ("control_socket", &config.control_socket),
+            ("evidence_dir", &config.evidence_dir),
         ] {
             range(
                 key,
@@ -251,6 +252,13 @@ impl Sources {
             Duration::ZERO,
             Duration::from_secs(86_400),
         )?;
+        number(
+            "evidence_max_size",
+            config.evidence_max_size as u64,
+            16_384,
+            4 << 20,
+        )?;
+        number("evidence_keep", config.evidence_keep as u64, 1, 100_000)?;
         number("detection_log_keep", config.detection_log_keep.into(), 0, 1_000)?;
         range(
             "entropy_threshold",
@@ -416,6 +424,12 @@ mod tests {
                 &["detection_log_max_size", "4096 to"],
             ),
             ("detection_log_keep = 2000", &["detection_log_keep", "0 to 1000"]),
+            ("evidence_dir = \"evidence\"", &["evidence_dir", "absolute"]),
+            (
+                "evidence_max_size = 9",
+                &["evidence_max_size", "16384 to 4194304"],
+            ),
+            ("evidence_keep = 0", &["evidence_keep", "1 to 100000"]),
             (
                 "detection_log_format = \"xml\"",
                 &["detection_log_format", "xml", "text or json"],

@@ -21,7 +21,7 @@ use crate::ban::{BanPolicy, Element, Exemption, Exemptions, Timeout};
 use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
 use crate::network::{Network, separate_namespace};
-use crate::sink::{DetectionLogOptions, LineFormat, Programs, Rotation, WebhookOptions};
+use crate::sink::{DetectionLogOptions, EvidenceOptions, LineFormat, Programs, Rotation, WebhookOptions};
 use crate::state::Store;
 use btblocker_detectors::{Class, Technique};
 
@@ -188,6 +188,12 @@ pub struct Config {
     pub detection_log_max_size: u64,
     /// Rotated detection logs that are kept.
     pub detection_log_keep: u32,
+    /// Folder that gets the packets that led to each ban, a pcapng file for each; none when empty.
+    pub evidence_dir: PathBuf,
+    /// Size in bytes of one evidence file at most.
+    pub evidence_max_size: usize,
+    /// Evidence files that are kept.
+    pub evidence_keep: usize,
     /// Program with its arguments that is run at each ban; `{address}` and other fields are filled in.
     #[serde(with = "values::list")]
     pub on_ban: Vec<String>,
@@ -257,6 +263,9 @@ impl Default for Config {
             detection_log_payload: false,
             detection_log_max_size: 64 * 1024 * 1024,
             detection_log_keep: 5,
+            evidence_dir: PathBuf::new(),
+            evidence_max_size: 128 * 1024,
+            evidence_keep: 500,
             on_ban: Vec::new(),
             on_unban: Vec::new(),
             webhook_url: String::new(),
@@ -394,6 +403,15 @@ impl Config {
                 max_size: self.detection_log_max_size,
                 keep: self.detection_log_keep,
             },
+        })
+    }
+
+    /// What evidence files are made with, when they are wanted.
+    pub fn evidence(&self) -> Option<EvidenceOptions> {
+        (!self.evidence_dir.as_os_str().is_empty()).then(|| EvidenceOptions {
+            folder: self.evidence_dir.clone(),
+            max_size: self.evidence_max_size,
+            keep: self.evidence_keep,
         })
     }
 

@@ -218,6 +218,21 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_log_keep: Option<u32>,
 
+    /// Folder that gets the packets that led to each ban, a pcapng file for each
+    #[arg(long, value_name = "FOLDER", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence_dir: Option<String>,
+
+    /// Size in bytes of one evidence file at most [default: 131072]
+    #[arg(long, value_name = "BYTES", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence_max_size: Option<usize>,
+
+    /// Evidence files that are kept [default: 500]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence_keep: Option<usize>,
+
     /// Program with its arguments, separated by commas, that is run at each ban
     #[arg(long, value_name = "COMMAND", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -31,7 +31,7 @@ use crate::ban::{BackendError, Element, Manager, Outcome};
 use crate::capture::{Stop, interface_names};
 use crate::config::{Config, Overrides};
 use crate::control::{Asked, ControlError, Server};
-use crate::event::{self, SampleSender};
+use crate::event;
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
@@ -45,7 +45,7 @@ use decided::{Decided, Decision, Fate};
 use memory::{Memory, wall_clock};
 use notify::ServiceManager;
 use serve::Served;
-use tell::Tell;
+use tell::{Taps, Tell};
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
@@ -72,7 +72,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         "interface auto: there is no default route; name the interface with --interface"
     );
     let answerable = Answerable::new(config, &network, &[]);
-    let (tell, samples) = Tell::start(config, &interfaces)?;
+    let (tell, taps) = Tell::start(config, &interfaces)?;
     let control = control(config)?;
     let start = Instant::now();
     let mut manager = manager(config, &interfaces, &answerable)?;
@@ -109,7 +109,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         interfaces: OnceLock::new(),
     });
     serve::start(config, &served)?;
-    let outcome = daemon.watch(&stop, &hangup, samples, &served);
+    let outcome = daemon.watch(&stop, &hangup, taps, &served);
     daemon.tell.finish();
     outcome
 }
@@ -145,19 +145,14 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn watch(
-        &mut self,
-        stop: &Stop,
-        hangup: &AtomicBool,
-        samples: Option<SampleSender>,
-        served: &Served,
-    ) -> anyhow::Result<()> {
+    fn watch(&mut self, stop: &Stop, hangup: &AtomicBool, taps: Taps, served: &Served) -> anyhow::Result<()> {
         let (reports, heard) = crossbeam_channel::bounded(REPORTS);
         let config = &self.config;
         let settings = Settings {
             tuning: Some(self.tuning.clone()),
             hasher: FlowHasher::random(),
-            samples,
+            samples: taps.samples,
+            packets: taps.packets,
             ..Settings::new(config.flows_per_worker(self.interfaces.len()))
         };
         let (ingress, board) = (self.ingress.clone(), self.board.clone());

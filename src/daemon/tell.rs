@@ -9,13 +9,21 @@ use super::decided::{Decision, Fate};
 use super::memory::wall_clock;
 use crate::ban::{Element, Outcome};
 use crate::config::Config;
-use crate::event::{self, InfoHashes, SampleSender, Samples, samples};
+use crate::event::{self, InfoHashes, PacketSender, Packets, SampleSender, Samples, packets, samples};
 use crate::judge::{BanVerdict, FlowVerdict};
 use crate::metrics::DaemonCounters;
-use crate::sink::{Detection, DetectionLog, Notice, Notifier};
+use crate::sink::{Detection, DetectionLog, EvidenceFiles, Exhibit, Notice, Notifier};
 
 /// Buffers for the beginnings of payloads, 600 bytes each. Half of them wait for verdicts at most.
 const SAMPLES: usize = 2_048;
+/// Chunks of packets for evidence files, 11 KiB each. Half of them wait for bans at most.
+const CHUNKS: usize = 1_024;
+
+/// Where the packet path sends what sinks want beside reports.
+pub(super) struct Taps {
+    pub(super) samples: Option<SampleSender>,
+    pub(super) packets: Option<PacketSender>,
+}
 
 /// The sinks of the judge's thread.
 pub(super) struct Tell {
@@ -24,20 +32,27 @@ pub(super) struct Tell {
     info_hashes: InfoHashes,
     counts: Arc<DaemonCounters>,
     detections: Option<(DetectionLog, Samples)>,
+    evidence: Option<(EvidenceFiles, Packets)>,
     notifier: Notifier,
 }
 
 impl Tell {
-    /// Starts the sinks that the configuration asks for, and says where the packet path sends its samples.
-    pub(super) fn start(
-        config: &Config,
-        interfaces: &[String],
-    ) -> anyhow::Result<(Self, Option<SampleSender>)> {
-        let (mut detections, mut sender) = (None, None);
+    /// Starts the sinks that the configuration asks for, and says where the packet path sends what they want.
+    pub(super) fn start(config: &Config, interfaces: &[String]) -> anyhow::Result<(Self, Taps)> {
+        let mut taps = Taps {
+            samples: None,
+            packets: None,
+        };
+        let (mut detections, mut evidence) = (None, None);
         if let Some(options) = config.detection_log() {
             let (send, samples) = samples(SAMPLES);
             let log = DetectionLog::start(options, samples.home())?;
-            (detections, sender) = (Some((log, samples)), Some(send));
+            (detections, taps.samples) = (Some((log, samples)), Some(send));
+        }
+        if let Some(options) = config.evidence() {
+            let (send, packets) = packets(CHUNKS);
+            let files = EvidenceFiles::start(options)?;
+            (evidence, taps.packets) = (Some((files, packets)), Some(send));
         }
         let tell = Self {
             interfaces: interfaces.iter().map(|name| name.as_str().into()).collect(),
@@ -45,9 +60,10 @@ impl Tell {
             info_hashes: InfoHashes::new(config.info_hash),
             counts: Arc::default(),
             detections,
+            evidence,
             notifier: Notifier::start(config.programs(), config.webhook())?,
         };
-        Ok((tell, sender))
+        Ok((tell, taps))
     }
 
     /// Name of an interface by its number.
@@ -60,6 +76,9 @@ impl Tell {
     pub(super) fn before_report(&mut self) {
         if let Some((_, samples)) = &mut self.detections {
             samples.hear();
+        }
+        if let Some((_, packets)) = &mut self.evidence {
+            packets.hear();
         }
     }
 
@@ -84,7 +103,9 @@ impl Tell {
         let (interface, host) = (&*interface, element.to_string());
         let host = host.as_str();
         match outcome {
-            Outcome::Banned | Outcome::Cached => {}
+            // Now the packets are still there, whenever the kernel takes the ban.
+            Outcome::Banned => self.write_evidence(ban),
+            Outcome::Cached => {}
             Outcome::Renewed => debug!(interface, host; "renewed {host}: {}", ban.reason()),
             Outcome::Exempt(why) => debug!(interface, host; "{host} is exempt ({})", why.name()),
             // Many hosts may be refused: one line for all, now and then.
@@ -138,6 +159,19 @@ impl Tell {
             "banned {host}: {}{client}, {} after the packet", ban.reason(), age(because.at));
     }
 
+    /// Writes the packets that led to a ban.
+    fn write_evidence(&self, ban: &BanVerdict) {
+        if let Some((files, packets)) = &self.evidence {
+            let exhibit = Exhibit {
+                at: ban.because.at,
+                host: ban.address,
+                reason: &ban.reason(),
+                interface: &self.interface(ban.because.interface),
+            };
+            files.write(&exhibit, packets.of(ban.address, &ban.because.flow));
+        }
+    }
+
     /// Takes over another configuration; opens the detection log by its name again in any case.
     pub(super) fn reload(&mut self, config: &Config) {
         self.info_hashes = InfoHashes::new(config.info_hash);
@@ -187,12 +221,23 @@ impl Tell {
             self.counts.detections_dropped.set(log.dropped());
             self.counts.payloads_dropped.set(samples.dropped());
         }
+        if let Some((files, packets)) = &self.evidence {
+            self.counts.evidence_files_dropped.set(files.dropped());
+            self.counts.evidence_packets_dropped.set(packets.dropped());
+        }
         &self.counts
     }
 
     /// Writes what waits. To be called after the packet path has ended.
     pub(super) fn finish(self) {
         self.notifier.finish();
+        if let Some((files, packets)) = self.evidence {
+            let (missing, bare) = (files.dropped(), packets.dropped());
+            files.finish();
+            if missing > 0 || bare > 0 {
+                warn!("evidence: {missing} files were not written, {bare} packets not kept");
+            }
+        }
         if let Some((log, samples)) = self.detections {
             let (missing, bare) = (log.dropped(), samples.dropped());
             log.finish();

@@ -3,6 +3,7 @@
 //! The JSON shapes are stable: keys are added, never renamed.
 
 mod info_hash;
+mod packets;
 mod sample;
 
 pub use info_hash::{InfoHashes, ShowInfoHash};
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::ban::Reason;
 use crate::judge::{BanVerdict, FlowVerdict};
 
+pub use packets::{CHUNK_BYTES, Chunk, PacketMeta, PacketSender, Packets, packets};
 pub use sample::{SAMPLE_BYTES, Sample, SampleHome, SampleSender, Samples, samples};
 
 /// RFC 3339 in UTC with microseconds: `2026-11-21T02:37:00.000001Z`.

@@ -64,6 +64,10 @@ pub struct DaemonCounters {
     pub detections_dropped: Number,
     /// Payloads that were not kept for the detection log.
     pub payloads_dropped: Number,
+    /// Evidence files that were not written.
+    pub evidence_files_dropped: Number,
+    /// Packets that were not kept for evidence files.
+    pub evidence_packets_dropped: Number,
     /// Notices that did not reach a program or web hook.
     pub notices_dropped: Number,
     /// Seconds from the start to the latest turn of the judge's thread.

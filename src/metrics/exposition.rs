@@ -217,6 +217,14 @@ fn queues(text: &mut String, now: &Snapshot<'_>) {
         .sample(&[("place", "findings")], packets.findings_overflow)
         .sample(&[("place", "detection-log")], daemon.detections_dropped.get())
         .sample(&[("place", "payloads")], daemon.payloads_dropped.get())
+        .sample(
+            &[("place", "evidence-files")],
+            daemon.evidence_files_dropped.get(),
+        )
+        .sample(
+            &[("place", "evidence-packets")],
+            daemon.evidence_packets_dropped.get(),
+        )
         .sample(&[("place", "notices")], daemon.notices_dropped.get());
 }
 

@@ -166,6 +166,13 @@ fn view<'a>(
     })
 }
 
+/// The outermost IP packet of a frame as far as it was captured, padding included, and its length on the wire; `None`
+/// when there is none.
+pub fn ip_packet(link: LinkType, frame: &[u8], wire_len: u32) -> Option<(&[u8], u32)> {
+    let (ip, _) = link::datagram(link, Span::new(frame, wire_len)).ok()?;
+    Some((ip.bytes(), ip.wire()))
+}
+
 /// What [`Reassembler::insert`] needs of a frame that [`parse`] calls [`Skip::Fragment`] or a
 /// [`PacketView::first_fragment`]; `None` for every other frame.
 pub fn fragment(link: LinkType, frame: &[u8], wire_len: u32) -> Option<Fragment<'_>> {

@@ -1,8 +1,9 @@
 //! One worker's whole work: a batch goes in, reports come out.
 
+use super::recent::RecentPackets;
 use super::{Published, Reader};
 use crate::capture::{FrameBatch, FrameMeta};
-use crate::event::SampleSender;
+use crate::event::{PacketSender, SampleSender};
 use crate::flow::{FlowCounts, FlowHasher, FlowTable, Handle, Inspected, Remembered, Touched, limits};
 use crate::judge::{FlowId, LearnedPeer, Report, Sighting};
 use crate::metrics::Counters;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub hasher: FlowHasher,
     /// Where the beginnings of payloads that give evidence go, if anybody wants them.
     pub samples: Option<SampleSender>,
+    /// Where the packets of flows that give evidence go, if anybody wants them.
+    pub packets: Option<PacketSender>,
 }
 
 impl Settings {
@@ -38,6 +41,7 @@ impl Settings {
             tuning: None,
             hasher: FlowHasher::random(),
             samples: None,
+            packets: None,
         }
     }
 }
@@ -57,6 +61,15 @@ struct Shard {
     ingress: Reader<Ingress>,
     counters: Counters,
     samples: Option<SampleSender>,
+    recent: Option<RecentPackets>,
+}
+
+/// The bytes that a packet was read from.
+#[derive(Clone, Copy)]
+struct Captured<'a> {
+    link: LinkType,
+    bytes: &'a [u8],
+    wire_len: u32,
 }
 
 impl Inspection {
@@ -72,6 +85,7 @@ impl Inspection {
                 ingress,
                 counters: Counters::default(),
                 samples: settings.samples.clone(),
+                recent: settings.packets.clone().map(RecentPackets::new),
             },
         }
     }
@@ -105,7 +119,12 @@ impl Inspection {
         counters.bytes += u64::from(meta.wire_len);
         match packet::parse(meta.link, bytes, meta.wire_len) {
             Ok(packet) => {
-                self.shard.packet(meta, &packet, out);
+                let captured = Captured {
+                    link: meta.link,
+                    bytes,
+                    wire_len: meta.wire_len,
+                };
+                self.shard.packet(meta, captured, &packet, out);
                 if packet.first_fragment {
                     self.fragment(meta, bytes, out);
                 }
@@ -136,7 +155,12 @@ impl Inspection {
                     tunnel: fragment.tunnel.or(packet.tunnel),
                     ..packet
                 };
-                self.shard.packet(meta, &packet, out);
+                let captured = Captured {
+                    link: LinkType::Raw,
+                    bytes: whole,
+                    wire_len,
+                };
+                self.shard.packet(meta, captured, &packet, out);
             }
             Err(reason) => self.shard.counters.skip(reason),
         }
@@ -153,7 +177,13 @@ impl Shard {
         }
     }
 
-    fn packet(&mut self, meta: &FrameMeta, packet: &PacketView<'_>, out: &mut impl FnMut(Report)) {
+    fn packet(
+        &mut self,
+        meta: &FrameMeta,
+        captured: Captured<'_>,
+        packet: &PacketView<'_>,
+        out: &mut impl FnMut(Report),
+    ) {
         let ingress = self.ingress.get();
         if !ingress.plausible(meta.interface, packet.source_mac, packet.outer_source()) {
             self.counters.martian += 1;
@@ -176,16 +206,39 @@ impl Shard {
             Inspected::Empty => self.counters.empty += 1,
             Inspected::Unwanted => self.counters.settled += 1,
         }
+        // Of a flow that has given evidence, packets that nobody looked at count only when they complete the proof.
+        let kept = match inspected {
+            Inspected::Yes => true,
+            Inspected::Empty => !touched.watched,
+            Inspected::Unwanted => false,
+        };
+        if kept {
+            self.keep(meta, captured, packet, touched);
+        }
         // A packet without payload can complete the proof of what was seen before.
         if touched.watched || !self.findings.is_empty() {
-            self.report(meta, packet, touched, out);
+            let rest = (!kept).then_some(captured);
+            self.report(meta, rest, packet, touched, out);
         }
         self.counters.findings_overflow += u64::from(self.findings.overflow());
     }
 
+    /// Keeps a packet for the case that its flow gives evidence, when somebody wants that.
+    fn keep(&mut self, meta: &FrameMeta, captured: Captured<'_>, packet: &PacketView<'_>, touched: Touched) {
+        if let Some(recent) = &mut self.recent
+            && let Some(flow) = flow_id(&self.table, touched.handle, packet)
+            && let Some((bytes, wire_len)) =
+                packet::ip_packet(captured.link, captured.bytes, captured.wire_len)
+        {
+            recent.keep(flow, meta, bytes, wire_len);
+        }
+    }
+
+    /// Reports what the packet has shown. `captured` is there when the packet is not kept yet.
     fn report(
         &mut self,
         meta: &FrameMeta,
+        captured: Option<Captured<'_>>,
         packet: &PacketView<'_>,
         touched: Touched,
         out: &mut impl FnMut(Report),
@@ -204,12 +257,16 @@ impl Shard {
                 payload_len: seen.payload_len,
             })
         };
-        for seen in self
-            .table
-            .newly_proven(touched.handle, proven)
-            .into_iter()
-            .flatten()
-        {
+        let proven_now = self.table.newly_proven(touched.handle, proven);
+        if !self.findings.is_empty() || proven_now.iter().any(Option::is_some) {
+            if let Some(captured) = captured {
+                self.keep(meta, captured, packet, touched);
+            }
+            if let Some(recent) = &mut self.recent {
+                recent.send(flow);
+            }
+        }
+        for seen in proven_now.into_iter().flatten() {
             self.counters.reproven += 1;
             out(sighting(seen, proven));
         }

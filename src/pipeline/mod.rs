@@ -8,6 +8,7 @@
 mod dispatch;
 mod inspection;
 mod published;
+mod recent;
 mod workers;
 
 #[cfg(test)]

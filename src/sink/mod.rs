@@ -9,15 +9,18 @@ mod command;
 mod detection;
 mod detection_log;
 mod detection_text;
+mod evidence;
 mod http;
 mod notice;
 mod notifier;
+mod pcapng;
 mod rotation;
 mod webhook;
 
 pub use command::Programs;
 pub use detection::Detection;
 pub use detection_log::{DetectionLog, DetectionLogOptions};
+pub use evidence::{EvidenceFiles, EvidenceOptions, Exhibit};
 pub use http::{ListenError, Page, Pages, serve};
 pub use notice::Notice;
 pub use notifier::Notifier;

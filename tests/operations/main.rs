@@ -12,6 +12,7 @@ mod namespace;
 
 mod detection_log;
 mod environment;
+mod evidence;
 mod lab;
 mod log_lines;
 mod metrics;

@@ -12,7 +12,7 @@ use btblocker::metrics::{Counters, DaemonCounters, Snapshot, exposition};
 use crate::lab::{Daemon, cable, play, until};
 use crate::namespace::in_namespace;
 
-const ADDRESS: &str = "127.0.0.1:9475";
+pub(crate) const ADDRESS: &str = "127.0.0.1:9475";
 
 fn daemon() -> Daemon {
     cable();
@@ -29,12 +29,12 @@ fn ask(request: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-fn get(path: &str) -> String {
+pub(crate) fn get(path: &str) -> String {
     ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
 }
 
 /// Value of a sample.
-fn value(text: &str, sample: &str) -> Option<f64> {
+pub(crate) fn value(text: &str, sample: &str) -> Option<f64> {
     let mut lines = text.lines();
     lines.find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
