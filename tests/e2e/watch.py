@@ -8,8 +8,9 @@ from lab import Lab
 from process import Failure, Program
 
 
-# What is tested is the kernel's set: nothing is remembered from case to case, and commands go to the set.
-ALONE = ["--state-dir", "", "--control-socket", ""]
+def own(lab: Lab) -> list[str]:
+    """Options that keep the program's files inside the case; nothing is remembered from case to case."""
+    return ["--state-dir", "", "--control-socket", str(lab.work / "control.sock")]
 
 
 class Watch:
@@ -19,7 +20,7 @@ class Watch:
         self.lab, self.binary, self.backend = lab, binary, backend
         self.options = options
         interfaces = interfaces or lab.watched
-        argv = [binary, "--interface", interfaces, "--backend", backend, *ALONE, *options]
+        argv = [binary, "--interface", interfaces, "--backend", backend, *own(lab), *options]
         self.program: Program = lab.spawn("r", "btblocker", *argv)
         self.program.wait_line(r"\bready\b", 15)
         for interface in interfaces.split(","):
@@ -34,8 +35,8 @@ class Watch:
         return command(self.lab, self.binary, *words, "--backend", self.backend, check=check)
 
     def bans(self) -> str:
-        """What the kernel set holds, as the program prints it."""
-        return self.command("bans").stdout
+        """What the kernel set holds, as the program prints it: the daemon is not asked."""
+        return self.command("bans", "--control-socket", "").stdout
 
     def terminate(self) -> int:
         """Exit status after SIGTERM."""
@@ -45,7 +46,7 @@ class Watch:
 
 def command(lab: Lab, binary: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:
     """Runs a subcommand of the program on the router; a wrong exit status fails the test with the program's own words."""
-    done = lab.run("r", binary, *words, *ALONE, check=False)
+    done = lab.run("r", binary, *own(lab), *words, check=False)
     if check and done.returncode != 0:
         raise Failure(f"btblocker {' '.join(words)}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
     return done
