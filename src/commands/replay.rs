@@ -249,7 +249,7 @@ fn print_json(
     info_hashes: &InfoHashes,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
-    for verdict in &outcomes.flows {
+    for verdict in outcomes.flows.iter().filter(|flow| flow.reported) {
         writeln!(
             out,
             "{}",

@@ -177,6 +177,9 @@ impl Sources {
             Duration::ZERO,
             Duration::from_secs(365 * 86_400),
         )?;
+        // A lasting flow counts every half minute, twenty times in ten minutes.
+        number("ban_threshold", config.ban_threshold as u64, 1, 20)?;
+        number("report_threshold", config.report_threshold as u64, 1, 20)?;
         range(
             "ipv6_prefix",
             config.ipv6_prefix.to_string(),
@@ -407,6 +410,8 @@ mod tests {
                 "ban_escalation = \"400d\"",
                 &["ban_escalation", "400d", "0 to 365d"],
             ),
+            ("ban_threshold = 0", &["ban_threshold", "1 to 20"]),
+            ("report_threshold = 21", &["report_threshold", "21", "1 to 20"]),
             ("max_bans_per_minute = -1", &["max_bans_per_minute", "-1"]),
             ("state_dir = \"state\"", &["state_dir", "absolute"]),
             ("control_socket = 5", &["control_socket"]),

@@ -116,6 +116,10 @@ pub struct Config {
     /// Which end of a flow is banned.
     #[serde(with = "values::text")]
     pub ban_target: BanTarget,
+    /// Detections of a host within ten minutes that a ban takes.
+    pub ban_threshold: usize,
+    /// Detections of a host within ten minutes from which on they are written down.
+    pub report_threshold: usize,
     /// How long a ban is remembered after its end, so that the host's next ban lasts twice as long; 0 is not at
     /// all.
     #[serde(with = "values::duration")]
@@ -232,6 +236,8 @@ impl Default for Config {
             xdp_pin: XdpPin::default(),
             ban_duration: Duration::from_secs(18_000),
             ban_target: BanTarget::Auto,
+            ban_threshold: 1,
+            report_threshold: 1,
             ban_escalation: Duration::ZERO,
             ipv6_prefix: 128,
             max_bans: 65_536,
@@ -373,6 +379,8 @@ impl Config {
             sensitivity: self.sensitivity.into(),
             techniques_off: self.disable.iter().map(|technique| technique.0).collect(),
             signatures_off: self.disable_signatures.iter().map(|id| id.0).collect(),
+            ban_threshold: self.ban_threshold,
+            report_threshold: self.report_threshold,
             one_sided: self.one_sided,
         }
     }

@@ -63,6 +63,16 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ban_target: Option<String>,
 
+    /// Detections of a host within ten minutes that a ban takes [default: 1]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ban_threshold: Option<usize>,
+
+    /// Detections of a host within ten minutes from which on they are logged [default: 1]
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_threshold: Option<usize>,
+
     /// Most hosts that are banned at once [default: 65536]
     #[arg(long, value_name = "N", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,10 +3,11 @@
 use super::Config;
 
 /// Keys that change while the daemon runs.
-const AT_RUNTIME: [&str; 21] = [
+const AT_RUNTIME: [&str; 23] = [
     "allow",
     "ban_duration",
     "ban_target",
+    "ban_threshold",
     "block_socks",
     "classes",
     "cleanup_on_stop",
@@ -24,6 +25,7 @@ const AT_RUNTIME: [&str; 21] = [
     "log_level",
     "min_payload_size",
     "one_sided",
+    "report_threshold",
     "sensitivity",
 ];
 

@@ -85,6 +85,9 @@ impl Tell {
     /// A flow is judged BitTorrent.
     pub(super) fn flow(&mut self, verdict: &FlowVerdict) {
         DaemonCounters::by(&self.counts.verdicts, verdict.evidence.technique);
+        if !verdict.reported {
+            return;
+        }
         let interface = self.interface(verdict.interface);
         debug!(interface = &*interface; "{}", event::flow(("interface", &interface), verdict, &self.info_hashes));
         if let Some((log, samples)) = &mut self.detections {

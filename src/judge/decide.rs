@@ -1,5 +1,7 @@
 //! How the judge decides.
 
+use std::hash::BuildHasher;
+
 use btblocker_detectors::{
     Class, Confidence, Endpoint, Ends, Evidence, Sensitivity, Side, Technique, Timestamp,
 };
@@ -9,9 +11,10 @@ use super::policy::{Addresses, BanTarget, Policy};
 use super::recent::Recent;
 use super::report::{FlowId, LearnedPeer, Report, Sighting};
 use super::verdict::{BanVerdict, Corroboration, FlowVerdict, Verdict};
+use crate::flow::limits::REARM_MICROS;
 
 const MINUTE: u64 = 60_000_000;
-/// How long strong evidence waits for a second observation.
+/// How long strong evidence waits for a second observation, and detections count for the thresholds.
 const WINDOW: u64 = 10 * MINUTE;
 /// How long a host that spoke BitTorrent for certain lends certainty to its other flows.
 const CONFIRMED: u64 = 30 * MINUTE;
@@ -236,6 +239,7 @@ impl Judge {
             Corroboration::SameHost if evidence.class == Class::Socks => evidence.of_class(Class::BitTorrent),
             _ => evidence,
         };
+        let reported = self.is_reported(&flow, at);
         let verdict = FlowVerdict {
             at,
             interface,
@@ -243,6 +247,7 @@ impl Judge {
             evidence,
             corroboration,
             payload_len,
+            reported,
         };
         if let Some(record) = self.flows.get(&flow, at) {
             record.verdict = Some(verdict);
@@ -250,6 +255,17 @@ impl Judge {
         }
         verdicts.push(Verdict::Flow(verdict));
         true
+    }
+
+    /// Counts a flow that is newly judged for both ends; whether one of them has enough of them.
+    fn is_reported(&mut self, flow: &FlowId, at: Timestamp) -> bool {
+        let enough = self.policy.report_threshold;
+        let mut reported = enough <= 1;
+        for end in [flow.originator, flow.responder] {
+            let host = self.hosts.entry(end.address, at, Host::default);
+            reported |= host.judged.reach(enough, hash(flow), at, REARM_MICROS, WINDOW);
+        }
+        reported
     }
 
     /// What makes the flow's evidence count, if anything does, and the ends to which that points.
@@ -354,6 +370,7 @@ impl Judge {
             if record.takes_part(side)
                 && addresses.may_be_banned(address)
                 && self.class_counts(&record, side, at)
+                && self.has_enough(&flow, side, at)
             {
                 verdicts.push(Verdict::Ban(BanVerdict {
                     address,
@@ -361,6 +378,14 @@ impl Judge {
                 }));
             }
         }
+    }
+
+    /// Counts a detection of a host that takes part in the flow; whether there are enough for a ban.
+    fn has_enough(&mut self, flow: &FlowId, side: Side, at: Timestamp) -> bool {
+        let enough = self.policy.ban_threshold;
+        let host = self.hosts.entry(flow.end(side).address, at, Host::default);
+        host.answerable
+            .reach(enough, hash(flow), at, REARM_MICROS, WINDOW)
     }
 
     /// Maintenance of a DHT routing table counts once it was seen with two remotes, or beside BitTorrent.
@@ -394,6 +419,11 @@ impl Judge {
             },
         }
     }
+}
+
+/// The same for the same flow in every run, so that a replay counts alike.
+fn hash(flow: &FlowId) -> u64 {
+    foldhash::fast::FixedState::default().hash_one(flow)
 }
 
 /// What makes strong evidence count on a flow of this host, seen at `side` of the flow.

@@ -1,5 +1,7 @@
 //! What is remembered of one host.
 
+use std::collections::VecDeque;
+
 use btblocker_detectors::Timestamp;
 
 use super::report::FlowId;
@@ -99,6 +101,29 @@ impl Keys {
     }
 }
 
+/// The latest detections of a host, as many as matter: flows, by hash, each with the time when it was counted.
+#[derive(Debug, Default)]
+pub(super) struct Detections(VecDeque<(u64, Timestamp)>);
+
+impl Detections {
+    /// Counts a detection on a flow, unless the flow was counted within the last `pause`; whether there are `enough`
+    /// within the last `window`. Both are microseconds.
+    pub(super) fn reach(&mut self, enough: usize, flow: u64, at: Timestamp, pause: u64, window: u64) -> bool {
+        if enough <= 1 {
+            return true;
+        }
+        self.0.retain(|(_, counted)| at.since(*counted) <= window);
+        let repeats = |&(known, counted): &(u64, Timestamp)| known == flow && at.since(counted) < pause;
+        if !self.0.iter().any(repeats) {
+            self.0.push_back((flow, at));
+        }
+        while self.0.len() > enough {
+            self.0.pop_front();
+        }
+        self.0.len() == enough
+    }
+}
+
 /// Flows that wait for corroboration, at most this many per host; the oldest gives way.
 pub(super) const MAX_PENDING: usize = 32;
 
@@ -120,6 +145,10 @@ pub(super) struct Host {
     pub keys: Keys,
     /// Remotes of weak evidence.
     pub weak: Remotes<12>,
+    /// Flows with the host as an end that were judged BitTorrent.
+    pub judged: Detections,
+    /// Such flows in which the host is proven to take part.
+    pub answerable: Detections,
     /// Flows with strong evidence that wait for corroboration, oldest first.
     pub pending: Vec<FlowId>,
 }
@@ -145,6 +174,31 @@ mod tests {
 
     fn address(text: &str) -> u128 {
         Endpoint::new(text.parse::<IpAddr>().unwrap(), 0).address
+    }
+
+    #[test]
+    fn detections_count_flows_and_lasting_flows_again() {
+        let mut detections = Detections::default();
+        // Flow, time, whether three are reached with a pause of 30 and a window of 100.
+        for (flow, at, reached) in [
+            (1, 0, false),
+            (1, 29, false),
+            (1, 30, false),
+            (2, 31, true),
+            (2, 32, true),
+            (2, 60, true),
+            // The first has left the window, the second has not.
+            (3, 101, true),
+            (4, 300, false),
+        ] {
+            assert_eq!(
+                detections.reach(3, flow, Timestamp(at), 30, 100),
+                reached,
+                "flow {flow} at {at}"
+            );
+            assert!(detections.0.len() <= 3);
+        }
+        assert!(Detections::default().reach(1, 1, Timestamp(0), 30, 100));
     }
 
     #[test]

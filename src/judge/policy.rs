@@ -75,6 +75,12 @@ pub struct Policy {
     pub techniques_off: Vec<Technique>,
     /// Ids of byte signatures that do not count.
     pub signatures_off: Vec<&'static str>,
+    /// Detections of a host within ten minutes that a ban takes: flows that are judged BitTorrent and in which the
+    /// host is proven to take part. A flow that goes on counts anew every half minute. 1 bans at once.
+    pub ban_threshold: usize,
+    /// Flows with a host as an end that are judged BitTorrent within ten minutes before they are
+    /// [reported](super::FlowVerdict::reported).
+    pub report_threshold: usize,
     /// The capture sees only one direction of the traffic: conclusive TCP evidence counts without proof
     /// that the other side answered. UDP evidence stays unproven.
     pub one_sided: bool,
@@ -89,6 +95,8 @@ impl Default for Policy {
             sensitivity: Sensitivity::Balanced,
             techniques_off: Vec::new(),
             signatures_off: Vec::new(),
+            ban_threshold: 1,
+            report_threshold: 1,
             one_sided: false,
         }
     }

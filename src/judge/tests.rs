@@ -602,3 +602,79 @@ fn techniques_across_flows_can_be_switched_off() {
         assert_eq!(court.flows, flows, "without {off:?}");
     }
 }
+
+/// Handshakes of the client with peers of these numbers at these seconds; when it is banned, and which flows are
+/// reported.
+fn thresholds(policy: Policy, seen: &[(u8, u64)]) -> (Vec<u64>, Vec<u64>) {
+    let mut judge = Judge::new(policy);
+    let (mut bans, mut reported) = (Vec::new(), Vec::new());
+    for (peer, second) in seen {
+        let mut verdicts = Vec::new();
+        let peer = format!("198.51.100.{peer}");
+        let handshake = evidence(Technique::Handshake, Conclusive, Originator);
+        let mut one = sighting(CLIENT, &peer, handshake, Ends::BOTH);
+        one.at = Timestamp(second * SECOND);
+        judge.hear(&Report::Sighting(one), &Net, &mut verdicts);
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Flow(flow) if flow.reported => reported.push(*second),
+                Verdict::Flow(_) => {}
+                Verdict::Ban(_) => bans.push(*second),
+            }
+        }
+    }
+    (bans, reported)
+}
+
+#[test]
+fn a_ban_takes_as_many_detections_as_the_operator_asks_for() {
+    let policy = |ban_threshold| Policy {
+        ban_threshold,
+        ..Policy::default()
+    };
+    let three_peers = [(1, 10), (2, 20), (3, 30)];
+    for (name, threshold, seen, bans) in [
+        ("at once", 1, &three_peers[..], &[10, 20, 30][..]),
+        ("the second flow", 2, &three_peers, &[20, 30]),
+        ("the third", 3, &three_peers, &[30]),
+        ("too few", 4, &three_peers, &[]),
+        ("a flow counts once", 2, &[(1, 10), (1, 11), (1, 39)], &[]),
+        ("a lasting flow counts again", 2, &[(1, 10), (1, 40)], &[40]),
+        ("too long ago", 2, &[(1, 10), (2, 611)], &[]),
+    ] {
+        assert_eq!(thresholds(policy(threshold), seen).0, bans, "{name}");
+    }
+}
+
+#[test]
+fn unproven_flows_do_not_count_for_a_ban() {
+    let mut court = Court::new(Policy {
+        ban_threshold: 2,
+        ..Policy::default()
+    });
+    let handshake = evidence(Technique::Handshake, Conclusive, Originator);
+    for last in 1..9 {
+        let peer = format!("198.51.100.{last}");
+        court.see(sighting(CLIENT, &peer, handshake, Ends::NONE));
+    }
+    court.see(sighting(CLIENT, PEER, handshake, Ends::BOTH));
+    assert_eq!((court.flows, court.bans.len()), (9, 0));
+    court.see(sighting(CLIENT, "198.51.100.21", handshake, Ends::BOTH));
+    assert_eq!(court.bans, [CLIENT]);
+}
+
+#[test]
+fn few_detections_of_a_host_are_not_reported() {
+    for (report_threshold, reported) in [(1, &[10, 20, 30][..]), (2, &[20, 30]), (4, &[])] {
+        let policy = Policy {
+            report_threshold,
+            ..Policy::default()
+        };
+        let (bans, found) = thresholds(policy, &[(1, 10), (2, 20), (3, 30)]);
+        assert_eq!(
+            (bans.len(), found.as_slice()),
+            (3, reported),
+            "{report_threshold}"
+        );
+    }
+}

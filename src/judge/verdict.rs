@@ -66,6 +66,8 @@ pub struct FlowVerdict {
     pub corroboration: Corroboration,
     /// Payload length of the packet, in bytes.
     pub payload_len: u32,
+    /// Whether it is to be written down: an end has as many detections as `report_threshold` asks for.
+    pub reported: bool,
 }
 
 /// A host is to be banned for a flow.

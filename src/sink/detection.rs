@@ -47,6 +47,7 @@ pub(super) fn example(payload: &[u8]) -> Detection {
             evidence,
             corroboration: Corroboration::None,
             payload_len: 68,
+            reported: true,
         },
         interface: "wg0".into(),
         sample: samples.take(&flow),

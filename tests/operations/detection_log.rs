@@ -83,3 +83,23 @@ fn a_missing_folder_is_one_error_line_and_a_full_file_is_moved() {
         assert!(fs::read_to_string(&path).unwrap().contains("10.77.1."));
     });
 }
+
+#[test]
+fn the_first_detections_of_a_host_are_left_out_when_asked() {
+    in_namespace(|| {
+        cable();
+        let folder = tempfile::tempdir().unwrap();
+        for (threshold, written) in [("1", true), ("2", false)] {
+            let path = folder.path().join(threshold);
+            let arguments = ["--monitor-only", "--report-threshold", threshold];
+            let log = ["--detection-log", path.to_str().unwrap()];
+            let mut daemon = Daemon::start(&[arguments.as_slice(), &log].concat());
+            // One flow, for which its host is banned in any case.
+            play("bt-libtorrent-plain-v4");
+            daemon.wait_for("banned 10.77.1.11");
+            daemon.stop();
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(text.contains("10.77.1.11"), written, "{threshold}: {text}");
+        }
+    });
+}

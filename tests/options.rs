@@ -1,0 +1,77 @@
+//! Options of the recognition and of the judgement change what a replay says.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by it"
+)]
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The lines of a replay of one recording.
+fn replay(case: &str, options: &[&str]) -> Vec<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let output = Command::new(env!("CARGO_BIN_EXE_btblocker"))
+        .args(["replay", "--format", "json"])
+        .args(options)
+        .arg(root.join(case).join("input.pcap"))
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{case} {options:?}: {error}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Number of flows that are reported, and the hosts that would be banned.
+fn outcome(case: &str, options: &[&str]) -> (usize, Vec<String>) {
+    let lines = replay(case, options);
+    let of = |event: &'static str| lines.iter().filter(move |line| line["event"] == event);
+    let mut hosts: Vec<String> = of("ban")
+        .map(|line| line["address"].as_str().unwrap().to_owned())
+        .collect();
+    hosts.sort();
+    (of("flow").count(), hosts)
+}
+
+const CLIENT: &str = "10.77.1.11";
+const PEER: &str = "203.0.113.11";
+
+#[test]
+fn each_option_changes_what_is_found_or_banned() {
+    let plain = "bt-libtorrent-plain-v4";
+    let both = &[CLIENT, PEER][..];
+    for (case, options, flows, hosts) in [
+        (plain, &[][..], 1, both),
+        (plain, &["--ban-target=client"], 1, &[CLIENT]),
+        (plain, &["--ban-target=remote"], 1, &[PEER]),
+        (plain, &["--local-networks=10.77.0.0/16"], 1, &[CLIENT]),
+        (plain, &["--local-networks=203.0.113.0/24"], 1, &[PEER]),
+        (plain, &["--allow=203.0.113.0/24"], 1, &[CLIENT]),
+        (plain, &["--classes=resilio"], 0, &[]),
+        (plain, &["--ban-threshold=2"], 1, &[]),
+        (plain, &["--report-threshold=2"], 0, both),
+        (plain, &["--max-bans=1"], 1, &[PEER]),
+        (plain, &["--max-bans-per-minute=1"], 1, &[PEER]),
+    ] {
+        let (found, banned) = outcome(case, options);
+        assert_eq!(
+            (found, banned.as_slice()),
+            (
+                flows,
+                hosts
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .as_slice()
+            ),
+            "{case} {options:?}"
+        );
+    }
+}
