@@ -102,7 +102,8 @@ impl Desk {
                 return daemon;
             }
         }
-        panic!("{line}: not ready: {said:#?}");
+        let status = daemon.wait().unwrap();
+        panic!("{line}: {status}, not ready: {said:#?}");
     }
 }
 
