@@ -56,6 +56,35 @@ fn split(capture: &Path, folder: &Path) -> [PathBuf; 2] {
     })
 }
 
+/// The frames of a classic, little-endian pcap, after each was changed.
+fn changed(capture: &Path, mut change: impl FnMut(&mut [u8])) -> Vec<u8> {
+    let mut bytes = fs::read(capture).unwrap();
+    let mut at = 24;
+    while let Some(record) = bytes.get(at..at + 16) {
+        let length = u32::from_le_bytes([record[8], record[9], record[10], record[11]]) as usize;
+        at += 16;
+        change(&mut bytes[at..at + length]);
+        at += length;
+    }
+    bytes
+}
+
+#[test]
+fn flows_of_a_loopback_device_are_judged_and_nobody_is_banned() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("lo.pcap");
+    // Both addresses of the IPv4 header behind 14 bytes of Ethernet.
+    let local = changed(&case("bt-libtorrent-plain-v4"), |frame| {
+        if frame[12..14] == [8, 0] {
+            frame[26..34].copy_from_slice(&[127, 0, 0, 1, 127, 0, 0, 1]);
+        }
+    });
+    fs::write(&capture, local).unwrap();
+    let (lines, _) = replay(&[capture.to_str().unwrap()], Stdio::null());
+    assert_eq!(of_event(&lines, "flow").len(), 1, "{lines:?}");
+    assert!(of_event(&lines, "ban").is_empty(), "{lines:?}");
+}
+
 #[test]
 fn merged_halves_are_judged_as_the_whole() {
     let folder = tempfile::tempdir().unwrap();

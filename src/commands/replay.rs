@@ -22,7 +22,7 @@ use crate::event::{self, InfoHashes};
 use crate::flow::FlowHasher;
 use crate::judge::{Addresses, BanVerdict, FlowVerdict, Judge, Report, Verdict};
 use crate::metrics::Counters;
-use crate::network::{Ingress, Network};
+use crate::network::Ingress;
 use crate::packet::Skip;
 use crate::pipeline::{Inspection, Published, Settings};
 
@@ -191,7 +191,7 @@ fn judge_files(config: &Config, files: &[PathBuf], source: &mut Merged) -> Outco
         ..Settings::new(config.flows_per_worker(1))
     };
     // A file does not say which addresses belong where, so every source is plausible.
-    let anywhere = Published::new(Ingress::new(&Network::default(), &[] as &[&str]));
+    let anywhere = Published::new(Ingress::default());
     let mut inspection = Inspection::new(&settings, anywhere.reader());
     let mut batch = FrameBatch::new();
     let progress = progress_bar(&label(files), source.bytes_total());
