@@ -57,6 +57,7 @@ impl Shown {
                 from,
                 at: Timestamp(0),
                 sequence: 1,
+                acknowledgement: None,
                 syn,
                 payload,
                 wire_len: payload.len() as u32,

@@ -112,6 +112,7 @@ fn segment(from: Side, sequence: u32, syn: bool, payload: &[u8]) -> TcpSegment<'
         from,
         at: Timestamp(0),
         sequence,
+        acknowledgement: None,
         syn,
         payload,
         wire_len: payload.len() as u32,

@@ -17,8 +17,9 @@
 //!
 //! Certain: the datagram is one complete dictionary without a byte left over, with the mandatory keys of
 //! the right size: more than 80 fixed bits. Key order is not demanded (bs, cas and others sort before id).
-//! Proves nobody by itself, because a sender can be forged; [`Exchange`] finds who is proven. A message
-//! without `t`, of an unknown method, or cut by the capture is only strong.
+//! Proves nobody by itself, because a sender can be forged; [`Exchange`] finds who is proven. A message that the
+//! capture cut behind its `id` has 96 fixed bits, but no `t`: it proves nobody. A whole one without `t`, or of an
+//! unknown method, is only strong.
 //!
 //! Deliberately not done: checking a node id against its address (BEP 42), as most nodes do not comply;
 //! DHT over TCP, which does not exist.
@@ -147,9 +148,9 @@ fn parse(bytes: &[u8], cut: bool) -> Option<Message<'_>> {
     };
     let (rule, class, confidence) = match (known, kind, transaction) {
         (_, Kind::Cut, _) if body.info_hash.is_some() || body.values.is_some() => {
-            ("cut-message", Class::BitTorrent, Confidence::Strong)
+            ("cut-message", Class::BitTorrent, Confidence::Conclusive)
         }
-        (_, Kind::Cut, _) => ("cut-message", Class::DhtMaintenance, Confidence::Strong),
+        (_, Kind::Cut, _) => ("cut-message", Class::DhtMaintenance, Confidence::Conclusive),
         (None, ..) => ("unknown-query", Class::DhtMaintenance, Confidence::Strong),
         (Some((_, class)), _, None) => ("no-transaction", class, Confidence::Strong),
         (Some((rule, class)), ..) => (rule, class, Confidence::Conclusive),

@@ -112,9 +112,10 @@ impl Sizes {
         self.segment(self.position.wrapping_add(wire_len), payload, wire_len, options);
     }
 
-    /// Bytes of unknown number are missing: distances to earlier ends are unknown, too.
-    pub(crate) const fn lose(&mut self) {
-        self.ends = [0; ENDS];
+    /// So many packets are missing: most are full.
+    pub(crate) fn skip(&mut self, packets: u16) {
+        let bytes = u32::from(self.longest).wrapping_mul(u32::from(packets));
+        self.position = self.position.wrapping_add(bytes);
     }
 
     fn short_end(&mut self, end: u32) {

@@ -5,6 +5,7 @@
 //! | extended handshake | `14 00`, dictionary with `m` | `v` names the client, `p` its listening port |
 //! | peer exchange | `14 id`, dictionary with `added` or `added6` | peers |
 //! | metadata | `14 id`, dictionary that begins with `msg_type` 0 to 2 and has `piece` | |
+//! | other | the same without `piece`: comments (`ut_comment` of µTorrent) | |
 //! | holepunch | `14 id`, type 0 to 2, family 0 or 1, address, port, error code; exact length; id as the receiver announced it | a peer |
 //! | port | `09`, port | the speaker's DHT port |
 //!
@@ -59,13 +60,13 @@ pub(crate) fn message(
             let (Value::Dict(entries), _) = bencode::parse_prefix(dictionary).ok()? else {
                 return None;
             };
-            if entries
-                .get(b"msg_type")
-                .and_then(Value::int)
-                .is_some_and(|kind| (0..=2).contains(&kind))
-                && entries.get(b"piece").and_then(Value::int).is_some()
-            {
-                return Some(evidence(Technique::Metadata, "metadata"));
+            let kind = entries.get(b"msg_type").and_then(Value::int);
+            if kind.is_some_and(|kind| (0..=2).contains(&kind)) {
+                // Comments and other extensions number their messages alike.
+                return Some(match entries.get(b"piece").and_then(Value::int) {
+                    Some(_) => evidence(Technique::Metadata, "metadata"),
+                    None => evidence(Technique::Extension, "message"),
+                });
             }
             exchange(entries, speaker, findings).then(|| evidence(Technique::Pex, "peer-exchange"))
         }
@@ -249,6 +250,12 @@ mod tests {
             "metadata with data",
             b"\x14\x02d8:msg_typei1e5:piecei0e10:total_sizei3eeabc",
             Some(Technique::Metadata),
+            &[],
+        );
+        check(
+            "comments",
+            b"\x14\x06d8:msg_typei1e8:commentslee",
+            Some(Technique::Extension),
             &[],
         );
         let connect = b"\x14\x04\x01\0\xc0\0\x02\x07\x1a\xe1";

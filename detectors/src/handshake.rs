@@ -25,6 +25,8 @@ use crate::{Class, Client, Confidence, Evidence, InfoHash, Side, Technique};
 pub const PREFIX: &[u8; 20] = b"\x13BitTorrent protocol";
 /// Bytes of a complete handshake.
 pub const HANDSHAKE_BYTES: usize = 68;
+/// Offset behind the reserved bits.
+pub(crate) const RESERVED_END: usize = 28;
 /// Longest message that a peer sends: a bitfield or an extended message (2 MiB).
 const LONGEST_MESSAGE: u32 = 2 << 20;
 /// Most occurrences of the prefix that are looked at in one buffer.

@@ -6,7 +6,8 @@
 //! | `webseed` | `info_hash` of exactly 20 bytes and a numeric `piece` (BEP 17) | conclusive |
 //! | `scrape` | a path with `scrape` and an `info_hash` of exactly 20 bytes | strong |
 //! | `persistent-seed` | `/data?fid=` and `size=` (BitComet) | strong |
-//! | `answer`, `scrape-answer` | a body that is a bencoded dictionary with `peers` or `peers6` and `interval`, or `files` of 20-byte keys | strong; conclusive after the matching request |
+//! | `answer` | a body that is a bencoded dictionary with `interval` and whole entries in `peers` or `peers6` | conclusive |
+//! | `scrape-answer` | the same with `files` of 20-byte keys | strong; conclusive after the matching request |
 //! | `websocket-announce` | a frame of JSON with `announce`, `info_hash`, `peer_id` and `offers` | conclusive |
 //! | `torrent-file` | a body that is a torrent file, or its beginning | weak |
 //! | `user-agent` | the name of a client | weak |
@@ -36,16 +37,21 @@ pub(crate) enum Asked {
     WebSocket,
 }
 
-/// Reads a request that begins with `bytes`: what it asks, and its evidence. `None` while the request line is cut.
+/// Reads a request that begins with `bytes`: what it asks, and its evidence. Of a request line that is cut, or not
+/// whole yet, only an announce is told; else `None`.
 pub(crate) fn request(bytes: &[u8], speaker: Side) -> Option<(Asked, Option<Evidence>)> {
-    let line_end = memmem::find(bytes, b"\r\n")?;
+    let Some(line_end) = memmem::find(bytes, b"\r\n") else {
+        let target = bytes.strip_prefix(b"GET ")?;
+        let (asked, evidence) = tracker(target, true, speaker)?;
+        return (asked == Asked::Announce).then_some((asked, Some(evidence)));
+    };
     let (line, head) = bytes.split_at_checked(line_end)?;
     let head = head
         .get(..memmem::find(head, b"\r\n\r\n").unwrap_or(head.len()))
         .unwrap_or(head);
     let target = line.split(|&byte| byte == b' ').nth(1).unwrap_or(&[]);
     let is_get = line.starts_with(b"GET ");
-    if is_get && let Some((asked, evidence)) = tracker(target, speaker) {
+    if is_get && let Some((asked, evidence)) = tracker(target, false, speaker) {
         return Some((asked, Some(evidence)));
     }
     let asked = if is_get
@@ -72,7 +78,8 @@ fn header<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
-fn tracker(target: &[u8], speaker: Side) -> Option<(Asked, Evidence)> {
+/// `cut` says that the port may be missing because the line is.
+fn tracker(target: &[u8], cut: bool, speaker: Side) -> Option<(Asked, Evidence)> {
     let at = target.iter().position(|&byte| byte == b'?')?;
     let (path, query) = target.split_at_checked(at)?;
     let (mut info_hash, mut peer_id, mut port, mut piece, mut file, mut size) =
@@ -97,7 +104,7 @@ fn tracker(target: &[u8], speaker: Side) -> Option<(Asked, Evidence)> {
         return (file && size && path.ends_with(b"/data"))
             .then(|| (Asked::Nothing, evidence("persistent-seed", Confidence::Strong)));
     };
-    if let (Some(id), true) = (peer_id, port) {
+    if let (Some(id), true) = (peer_id, port || cut) {
         let found = evidence("announce", Confidence::Conclusive)
             .of_torrent(hash)
             .by(Client::PeerId(id));
@@ -152,7 +159,13 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
     // A cut dictionary still shows what is before the cut.
     let _ = bencode::visit(body, |key, value| match (key, value) {
         (b"interval", Value::Int(seconds)) => interval = seconds > 0,
-        (b"peers" | b"peers6", _) => peers = true,
+        (b"peers", Value::Bytes(compact)) => peers |= compact.len().is_multiple_of(6),
+        (b"peers6", Value::Bytes(compact)) => peers |= compact.len().is_multiple_of(18),
+        (b"peers", Value::List(list)) => {
+            peers |= list
+                .items()
+                .all(|peer| peer.dict().is_some_and(|peer| peer.get(b"ip").is_some()));
+        }
         (b"files", Value::Dict(torrents)) => {
             files = torrents
                 .entries()
@@ -161,8 +174,8 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
         }
         _ => {}
     });
-    let (rule, matches) = if interval && peers {
-        ("answer", asked == Asked::Announce)
+    let (rule, is_certain) = if interval && peers {
+        ("answer", true)
     } else if files {
         ("scrape-answer", asked == Asked::Scrape)
     } else {
@@ -174,7 +187,7 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
     if peers {
         let _ = bencode::visit(body, |key, value| learn(key, value, speaker, findings));
     }
-    let confidence = if matches {
+    let confidence = if is_certain {
         Confidence::Conclusive
     } else {
         Confidence::Strong
@@ -368,14 +381,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_request_is_no_announce() {
+    fn a_cut_request_is_an_announce_when_hash_and_id_are_whole() {
         let whole =
             std::format!("GET /a?info_hash={HASH}&peer_id=-TR2940-chho92c56pul&port=51413 HTTP/1.1\r\n\r\n");
-        let line = whole.len() - 2;
+        let id_end = whole.find("&port").unwrap();
         for end in 0..whole.len() {
             let found = request(&whole.as_bytes()[..end], Side::Originator);
-            assert_eq!(found.is_some(), end >= line, "{end}");
+            assert_eq!(found.is_some(), end >= id_end, "{end}");
         }
+        let page = std::format!("GET /scrape?info_hash={HASH}&x=");
+        assert_eq!(request(page.as_bytes(), Side::Originator), None);
     }
 
     #[test]
@@ -411,8 +426,15 @@ mod tests {
                 "not asked",
                 compact,
                 Asked::Nothing,
-                Some(("answer", Confidence::Strong)),
+                Some(("answer", Confidence::Conclusive)),
                 1,
+            ),
+            (
+                "cut entries",
+                b"HTTP/1.1 200 OK\r\n\r\nd8:intervali1800e5:peers5:\xc0\0\x02\x07\x1ae",
+                Asked::Nothing,
+                None,
+                0,
             ),
             (
                 "list of peers",

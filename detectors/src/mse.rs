@@ -40,8 +40,14 @@ pub(crate) enum Exchange {
 }
 
 /// Judges the flights of a flow that was seen from its start; `first` and `second` are the beginnings of the
-/// directions of the first and of the second speaker.
-pub(crate) fn exchange(flights: &Flights, first: &[u8], second: &[u8], options: &Options) -> Exchange {
+/// directions of the first and of the second speaker. `cut` says that the capture may show less than a key of them.
+pub(crate) fn exchange(
+    flights: &Flights,
+    first: &[u8],
+    second: &[u8],
+    cut: bool,
+    options: &Options,
+) -> Exchange {
     let Some(one) = flights.ended(0) else {
         return Exchange::Unfinished;
     };
@@ -55,6 +61,7 @@ pub(crate) fn exchange(flights: &Flights, first: &[u8], second: &[u8], options: 
     let is_key = |bytes: &[u8]| {
         bytes
             .get(..KEY_BYTES)
+            .or(cut.then_some(bytes))
             .is_some_and(|key| looks_random(key, options))
     };
     if !is_opening(two)
@@ -129,7 +136,7 @@ mod tests {
             flights.add(side, len);
             side = side.other();
         }
-        let found = exchange(&flights, &random(11), &random(12), &Options::default());
+        let found = exchange(&flights, &random(11), &random(12), false, &Options::default());
         assert_eq!(found, expected, "{name}");
     }
 
@@ -188,7 +195,7 @@ mod tests {
             (stated, random(12)),
             (random(11)[..95].to_vec(), random(12)),
         ] {
-            assert_eq!(exchange(&flights, &first, &second, &options), Exchange::No);
+            assert_eq!(exchange(&flights, &first, &second, false, &options), Exchange::No);
         }
     }
 

@@ -77,6 +77,12 @@ pub(crate) struct Direction {
     start_seen: bool,
     /// Whether payload was seen.
     spoke: bool,
+    /// Whether the capture ended before a segment did: nothing is in order behind it.
+    cut: bool,
+    /// What the first segment acknowledged.
+    acknowledged: Option<u32>,
+    /// Whether later ones acknowledged payload of the other end.
+    heard: bool,
 }
 
 /// What one segment added to its direction.
@@ -88,6 +94,8 @@ pub(crate) struct Added {
     pub(crate) fresh: bool,
     /// How many leading bytes of the segment lie in the kept beginning (or before it): the rest does not.
     pub(crate) inside: usize,
+    /// Bytes on the wire by which the direction grew.
+    pub(crate) grown: u16,
 }
 
 impl Direction {
@@ -110,6 +118,19 @@ impl Direction {
     /// Whether payload was seen.
     pub(crate) const fn spoke(&self) -> bool {
         self.spoke
+    }
+    /// Whether a segment was captured in part.
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.cut
+    }
+    /// Whether payload of the other end was acknowledged: it spoke, even if the capture does not show it.
+    pub(crate) const fn heard(&self) -> bool {
+        self.heard
+    }
+    /// Takes the acknowledgement number of a segment with payload. The end of a stream takes up one number.
+    pub(crate) fn acknowledge(&mut self, number: u32) {
+        let first = *self.acknowledged.get_or_insert(number);
+        self.heard |= (2..HALF).contains(&number.wrapping_sub(first));
     }
     /// Takes the first byte's sequence number from a SYN. One that comes after payload is not believed.
     pub(crate) const fn syn(&mut self, sequence: u32) {
@@ -137,16 +158,18 @@ impl Direction {
         let (ahead, behind) = (end.wrapping_sub(self.top), self.top.wrapping_sub(end));
         // A segment far ahead that no window allows must not hide what really follows.
         let fresh = wire_len > 0 && (ahead.wrapping_sub(1) < HALF || (RESYNC_BYTES..HALF).contains(&behind));
-        if fresh {
-            self.top = end;
-            self.spoke = true;
-        }
         let mut added = Added {
             ordered: 0,
             fresh,
             inside: 0,
+            grown: 0,
         };
-        if let Some(buffers) = buffers {
+        if fresh {
+            added.grown = u16::try_from(ahead.min(wire_len)).unwrap_or(u16::MAX);
+            self.top = end;
+            self.spoke = true;
+        }
+        if let Some(buffers) = buffers.filter(|_| !self.cut) {
             // The upper half of the sequence space lies before the first byte.
             let (offset, before) = if offset < HALF {
                 (offset, 0)
@@ -165,6 +188,7 @@ impl Direction {
             added.fresh |= added.ordered > 0;
             self.spoke |= added.ordered > 0;
         }
+        self.cut |= usize::try_from(wire_len).is_ok_and(|wire_len| wire_len > payload.len());
         added
     }
 

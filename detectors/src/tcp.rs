@@ -57,6 +57,8 @@ pub struct TcpSegment<'a> {
     pub at: Timestamp,
     /// Sequence number of the first payload byte (of a SYN: the initial sequence number plus one).
     pub sequence: u32,
+    /// Acknowledgement number, where ACK is set.
+    pub acknowledgement: Option<u32>,
     /// Whether SYN is set.
     pub syn: bool,
     /// Captured payload.
@@ -167,17 +169,24 @@ impl TcpInspector {
             segment.wire_len,
             buffers.as_deref_mut(),
         );
+        if let Some(number) = segment.acknowledgement {
+            self.direction(side).acknowledge(number);
+        }
         let mut context = Context { options, findings };
+        let cut = self.direction(side).is_cut();
         if added.fresh {
-            self.flights.add(side, added.ordered);
+            self.flights
+                .add(side, if cut { added.grown } else { added.ordered });
             let top = self.direction(side).top();
             self.sizes(side)
                 .segment(top, segment.payload, segment.wire_len, options);
         }
-        if let Some(buffers) = buffers.as_deref()
-            && added.ordered > 0
-        {
-            self.read_beginning(side, buffers, &mut context);
+        if let Some(buffers) = buffers.as_deref() {
+            if added.ordered > 0 {
+                self.read_beginning(side, buffers, &mut context);
+            } else if cut && added.fresh {
+                self.read_exchange(buffers, &mut context);
+            }
         }
         let outside = segment.payload.get(added.inside..).unwrap_or(&[]);
         if !outside.is_empty() && added.fresh {
@@ -436,8 +445,10 @@ impl TcpInspector {
         if self.greeted || self.plain || self.protocol != Protocol::Unknown {
             return;
         }
-        let both = self.directions.iter().all(Direction::spoke);
-        for evidence in entropy::inspect(&self.sizes, side, both).into_iter().flatten() {
+        for evidence in entropy::inspect(&self.sizes, side, self.is_conversation())
+            .into_iter()
+            .flatten()
+        {
             self.emit(evidence, context);
         }
     }

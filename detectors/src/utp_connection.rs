@@ -20,8 +20,9 @@
 //! The stream inside: the sizes of its first flights (all new bytes of one side that acknowledge the same
 //! flight of the other) tell an encrypted BitTorrent handshake, by the same rule as on TCP. A lost packet
 //! ends that, as the sizes are then unknown. Later, and in the middle of a connection, the sizes of packets
-//! tell encrypted blocks and requests, by the rules of [`crate::entropy`]; there a lost packet forgets only
-//! where earlier messages ended.
+//! tell encrypted blocks and requests, by the rules of [`crate::entropy`]; there a packet that is late or lost is
+//! taken for a full one, as nearly all are in a transfer: a wrong guess only parts the ends before it from those
+//! behind it.
 
 use crate::entropy::{self, Sizes};
 use crate::mse;
@@ -123,8 +124,8 @@ pub(crate) struct Seen {
 enum Follows {
     /// Directly.
     Next,
-    /// Bytes between them were not seen.
-    Gap,
+    /// So many packets between them were not seen.
+    Gap(u16),
     /// They were seen before.
     Old,
 }
@@ -173,7 +174,7 @@ impl Connections {
             let own = from.pick(&mut self.sizes);
             match follows {
                 Follows::Old => return seen,
-                Follows::Gap => own.lose(),
+                Follows::Gap(missing) => own.skip(missing),
                 Follows::Next => {}
             }
             own.follow(packet.payload, packet.payload_len, options);
@@ -397,7 +398,8 @@ impl Direction {
             // Stacks that follow the text of BEP 29 number their first data one above the answer.
             Some(1) if !self.spoke => Follows::Next,
             Some(0x8000..) => return Follows::Old,
-            Some(_) | None => Follows::Gap,
+            Some(missing) => Follows::Gap(missing),
+            None => Follows::Gap(0),
         };
         self.expected = Some(sequence.wrapping_add(1));
         self.spoke = true;

@@ -44,20 +44,22 @@ impl Shown {
         }
     }
     fn segment(&mut self, from: Side, sequence: u32, syn: bool, payload: &[u8]) {
-        let mut findings = Findings::new();
-        let wire_len = payload.len() as u32;
-        let segment = TcpSegment {
+        self.show(&TcpSegment {
             from,
             at: Timestamp(0),
             sequence,
+            acknowledgement: None,
             syn,
             payload,
-            wire_len,
-        };
+            wire_len: payload.len() as u32,
+        });
+    }
+    fn show(&mut self, segment: &TcpSegment<'_>) {
+        let mut findings = Findings::new();
         let buffers = self.buffers.as_deref_mut();
         self.progress = self
             .inspector
-            .segment(&segment, buffers, &self.options, &mut findings);
+            .segment(segment, buffers, &self.options, &mut findings);
         if self.progress != Progress::Stream {
             self.buffers = None;
         }
@@ -68,6 +70,22 @@ impl Shown {
         let sequence = self.next[from.index()];
         self.next[from.index()] = sequence.wrapping_add(payload.len() as u32);
         self.segment(from, sequence, false, payload);
+        self
+    }
+    /// The next bytes of one side in one segment, of which the capture holds `snap` bytes and which acknowledges
+    /// the other side's `acknowledgement` bytes.
+    fn says_cut(&mut self, from: Side, payload: &[u8], snap: usize, acknowledgement: u32) -> &mut Self {
+        let sequence = self.next[from.index()];
+        self.next[from.index()] = sequence.wrapping_add(payload.len() as u32);
+        self.show(&TcpSegment {
+            from,
+            at: Timestamp(0),
+            sequence,
+            acknowledgement: Some(acknowledgement),
+            syn: false,
+            payload: &payload[..snap.min(payload.len())],
+            wire_len: payload.len() as u32,
+        });
         self
     }
     /// The next bytes of one side, in segments of at most `size`.
@@ -174,6 +192,73 @@ fn transfers_of_files_that_hold_peer_traffic_are_not_conclusive() {
                 shown.told()
             );
         }
+    }
+}
+
+#[test]
+fn a_capture_that_cuts_segments_shows_their_beginnings() {
+    let greetings = |snap| {
+        let mut shown = Shown::from_start();
+        shown
+            .says_cut(A, &greeting(), snap, 0)
+            .says_cut(B, &greeting(), snap, 0);
+        shown.told()
+    };
+    let handshakes = |confidence| {
+        let rule = if confidence == "strong" {
+            "handshake-prefix"
+        } else {
+            "handshake"
+        };
+        BTreeSet::from([0, 1].map(|side| ("handshake", rule, confidence, side)))
+    };
+    assert_eq!(greetings(19), BTreeSet::new());
+    assert!(greetings(24).is_subset(&handshakes("strong")) && !greetings(24).is_empty());
+    for snap in [28, 30, 62, 68] {
+        assert!(
+            greetings(snap).is_superset(&handshakes("conclusive")),
+            "{snap}: {:?}",
+            greetings(snap)
+        );
+    }
+    // What follows is read segment by segment.
+    let mut later = Shown::from_start();
+    later
+        .says_cut(A, &noise(1, 700), 62, 0)
+        .says_cut(B, &noise(2, 700), 62, 0);
+    later.says_cut(A, &[request(1), noise(3, 300)].concat(), 62, 0);
+    assert_eq!(
+        later.told(),
+        BTreeSet::from([("peer-message", "request", "conclusive", 0)])
+    );
+}
+
+#[test]
+fn an_exchange_of_keys_has_its_sizes_on_the_wire() {
+    for (snap, seen) in [(59, false), (62, true), (134, true), (2000, true)] {
+        let mut shown = Shown::from_start();
+        for (n, len) in [380, 213, 124, 357].into_iter().enumerate() {
+            shown.says_cut([A, B][n % 2], &noise(n as u64 + 1, len), snap, 0);
+        }
+        let expected = seen.then_some(("mse", "flights", "strong", 0));
+        assert_eq!(shown.told(), expected.into_iter().collect(), "{snap}");
+    }
+}
+
+#[test]
+fn acknowledgements_show_that_the_other_end_speaks() {
+    let blocks = [b"\0\0\x40\x09\x07\0\0\0\x01\0\0\x40\0".to_vec(), noise(5, 900)].concat();
+    for (acknowledged, confidence) in [(0, "strong"), (1, "strong"), (17, "conclusive")] {
+        let mut shown = Shown::mid_stream();
+        shown
+            .says_cut(A, &blocks, 2000, 500)
+            .says_cut(A, &blocks, 2000, 500 + acknowledged);
+        let surest = shown
+            .told
+            .iter()
+            .map(|one| one.confidence.name())
+            .max_by_key(|name| *name == "conclusive");
+        assert_eq!(surest, Some(confidence), "{acknowledged}");
     }
 }
 

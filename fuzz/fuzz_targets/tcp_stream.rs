@@ -30,6 +30,7 @@ fuzz_target!(|input: &[u8]| {
             from,
             at: Timestamp(number as u64 * 1000),
             sequence: *sequence,
+            acknowledgement: None,
             syn: choices & 2 != 0,
             payload,
             wire_len: payload.len() as u32 + if choices & 16 != 0 { 900 } else { 0 },

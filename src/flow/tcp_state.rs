@@ -74,6 +74,11 @@ pub(super) const fn has_syn(segment: &TcpView<'_>) -> bool {
     segment.flags & SYN != 0
 }
 
+/// Whether ACK is set.
+pub(super) const fn has_ack(segment: &TcpView<'_>) -> bool {
+    segment.flags & ACK != 0
+}
+
 impl TcpState {
     /// Nothing seen.
     pub(super) const fn new() -> Self {

@@ -92,6 +92,7 @@ impl World {
                     from: *from,
                     at: Timestamp(at),
                     sequence: *sequence,
+                    acknowledgement: None,
                     syn: step < 2,
                     payload,
                     wire_len: payload.len() as u32,

@@ -8,7 +8,7 @@ use memchr::memmem;
 
 use super::{Context, TcpInspector};
 use crate::grammar::Protocol;
-use crate::handshake::{self, HANDSHAKE_BYTES, Handshake};
+use crate::handshake::{self, HANDSHAKE_BYTES, Handshake, RESERVED_END};
 use crate::mse::{self, Exchange};
 use crate::stream::Direction;
 use crate::wire::u32_at;
@@ -38,12 +38,18 @@ impl TcpInspector {
         if self.reading(side).message != 0 {
             return;
         }
-        let Some((at, found)) = handshake::find_from(bytes, from) else {
+        let Some((at, mut found)) = handshake::find_from(bytes, from) else {
             return;
         };
-        self.reading(side).cut = found.len < HANDSHAKE_BYTES && found.info_hash.is_none();
-        if self.reading(side).cut && found.class == Class::BitTorrent {
-            return;
+        if found.len < HANDSHAKE_BYTES && found.info_hash.is_none() && found.class == Class::BitTorrent {
+            if !self.direction(side).is_cut() {
+                self.reading(side).cut = true;
+                return;
+            }
+            // The capture shows no more of it. Name and reserved bits that begin a stream are 160 bits and more.
+            if at == 0 && found.len >= RESERVED_END {
+                found.confidence = Confidence::Conclusive;
+            }
         }
         if found.confidence == Confidence::Conclusive && found.class == Class::BitTorrent {
             let message = at.saturating_add(usize::from(self.reading(side).start)) + HANDSHAKE_BYTES;
@@ -87,9 +93,11 @@ impl TcpInspector {
         }
     }
 
-    /// Whether both ends sent payload. In a file transfer, which may hold recorded traffic, only one does.
-    fn is_conversation(&self) -> bool {
-        self.directions.iter().all(Direction::spoke)
+    /// Whether both ends sent payload, by their segments or by what the other end acknowledges. In a file transfer,
+    /// which may hold recorded traffic, only one does.
+    pub(super) fn is_conversation(&self) -> bool {
+        let [a, b] = &self.directions;
+        (a.spoke() || b.heard()) && (b.spoke() || a.heard())
     }
 
     /// Whether the end that was called speaks while the caller, seen from the start, has said nothing: the
@@ -181,7 +189,8 @@ impl TcpInspector {
                 .get(start..)
                 .unwrap_or(&[])
         });
-        let found = mse::exchange(&self.flights, one, two, context.options);
+        let cut = self.directions.iter().any(Direction::is_cut);
+        let found = mse::exchange(&self.flights, one, two, cut, context.options);
         self.judged = match found {
             Exchange::No | Exchange::Flights => true,
             Exchange::Unfinished => false,

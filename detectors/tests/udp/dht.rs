@@ -324,13 +324,13 @@ fn answers_to_questions_teach_endpoints_to_the_side_that_asked() {
 }
 
 #[test]
-fn a_message_that_the_capture_cut_is_strong() {
+fn a_message_that_the_capture_cut_proves_nobody() {
     let bytes = get_peers(b"abcd");
     let mut flow = Flow::new();
     let said = flow.show_cut(O, 0, &bytes[..70], bytes.len());
     assert_eq!(
         said.iter().map(words).collect::<Vec<_>>(),
-        ["dht/cut-message strong O +"]
+        ["dht/cut-message conclusive O +"]
     );
     assert_eq!(said[0].class, Class::BitTorrent);
 }
