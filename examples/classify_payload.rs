@@ -33,6 +33,7 @@ fn segment(payload: &[u8]) -> Vec<Evidence> {
         from: Side::Originator,
         at: Timestamp(0),
         sequence: 1,
+        acknowledgement: None,
         syn: false,
         payload,
         wire_len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
