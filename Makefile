@@ -3,6 +3,7 @@
 INTERFACE ?= auto
 ARGS ?=
 E2E ?=
+SOAK_MINUTES ?= 60
 PYTHON ?= /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 # What starts the daemon; sudo unless this is root already.
@@ -60,6 +61,10 @@ test: setup-test ## all Rust tests, then a short selection of the end-to-end tes
 e2e: setup-test build ## the whole end-to-end test with real clients; E2E="PATTERN..." selects cases
 	$(SUDO) $(PYTHON) -B tests/e2e/run.py --binary target/release/btblocker $(E2E)
 
+.PHONY: soak
+soak: setup-test build ## an hour of real clients one after the other in front of one daemon; SOAK_MINUTES shortens it
+	$(SUDO) $(PYTHON) -B tests/e2e/soak.py --minutes $(SOAK_MINUTES)
+
 .PHONY: lint
 lint: setup ## formatting, clippy, documentation and shellcheck; warnings are errors
 	@contrib/install-packages.sh $(LINT_PACKAGES)
@@ -113,6 +118,7 @@ test-packaging: deb ## systemd, Debian package and NixOS module, each in contain
 	$(SUDO) tests/packaging/systemd.sh target/release/btblocker
 	$(SUDO) tests/packaging/deb.sh target/debian/*.deb
 	tests/packaging/nix.sh target/release/btblocker
+	$(SUDO) env "PATH=$$PATH" tests/packaging/container.sh
 
 .PHONY: ci
 ci: lint test e2e ## everything that must hold before a release

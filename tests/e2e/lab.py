@@ -149,9 +149,15 @@ class Lab:
         """Waits until `probe(port)` holds inside a namespace."""
         wait_until(f"port {port} in {name}", lambda: within(name, probe, port), 10)
 
+    def end_programs(self, keep: tuple[str, ...] = ()) -> None:
+        """Ends every program but those of these names."""
+        for program in reversed(self._programs):
+            if program.name not in keep:
+                program.kill()
+        self._programs = [program for program in self._programs if program.name in keep]
+
     def close(self) -> None:
         """Ends every program and removes the namespaces."""
-        for program in reversed(self._programs):
-            program.kill()
+        self.end_programs()
         for name in self._spaces:
             subprocess.run(["ip", "netns", "del", name], check=False)

@@ -69,6 +69,11 @@ class Program:
                 if len(self.lines) == before:
                     self._news.wait(min(left, 0.2))
 
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
     def running(self) -> bool:
         """Whether the program has not ended."""
         return self._process.poll() is None

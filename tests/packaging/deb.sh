@@ -43,7 +43,7 @@ if [ ! -e "$base/etc/debian_version" ]; then
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
     # What the package depends on, too: the system below has no network.
     libraries=$(dpkg-deb -f "$package" Depends | tr ',' '\n' | sed 's/^ *//; s/[ (|].*//' | grep '^lib' | paste -sd,)
-    debootstrap --variant=minbase --include="systemd-sysv,iproute2,nftables,logrotate,$libraries" bookworm "$base" "$mirror" \
+    debootstrap --variant=minbase --include="systemd-sysv,iproute2,iputils-ping,nftables,logrotate,$libraries" bookworm "$base" "$mirror" \
         >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log"; exit 1; }
 fi
 mkdir -p "$root" "$work/upper" "$work/internal"
@@ -72,9 +72,14 @@ if ! inside systemctl is-active -q basic.target; then
     cat "$work/console" >&2
     exit 1
 fi
-inside ip link add lan0 type veth peer name lan1
+# A client on the watched interface.
+inside ip netns add client
+inside ip link add lan0 type veth peer name lan1 netns client
+inside ip addr add 192.0.2.1/24 dev lan0
 inside ip link set lan0 up
-inside ip link set lan1 up
+inside ip -n client addr add 192.0.2.9/24 dev lan1
+inside ip -n client link set lan1 up
+client_passes() { inside ip netns exec client ping -q -c 1 -W "$1" 192.0.2.1 >/dev/null; }
 
 step "install"
 inside dpkg -i /packages/old.deb
@@ -87,10 +92,21 @@ inside btblocker --version
 inside btblocker config | grep -q '# default' || fail "it does not read the default configuration"
 inside logrotate --debug /etc/logrotate.d/btblocker 2>&1 | grep -qi '^error' && fail "logrotate refuses its file"
 
+inside systemd-analyze verify btblocker.service
+# There is no default route that `auto` could follow: the check says so, and what to do.
+if inside btblocker check >"$work/check" 2>&1; then fail "the check finds nothing to do"; fi
+grep -q 'name the interface with --interface' "$work/check" || { cat "$work/check"; fail "the check does not say what to do"; }
+
 step "use"
 inside sh -c 'echo "interface = \"lan0\"" >>/etc/btblocker/btblocker.toml'
 inside systemctl enable -q --now btblocker
 inside systemctl is-active -q btblocker || fail "the service does not run"
+inside btblocker check
+client_passes 5 || fail "packets do not pass without a ban"
+inside btblocker ban 192.0.2.9
+if client_passes 1; then fail "packets of a banned host pass"; fi
+inside btblocker unban 192.0.2.9
+client_passes 5 || fail "packets do not pass after the ban was lifted"
 inside btblocker ban 203.0.113.9
 before=$(inside systemctl show --value -p MainPID btblocker)
 
