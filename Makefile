@@ -103,7 +103,7 @@ release: build manual ## build the release archive with its checksum into target
 	rm -rf target/release-archive
 	install -D -m 755 target/release/btblocker target/release-archive/$(RELEASE)/btblocker
 	strip target/release-archive/$(RELEASE)/btblocker
-	cp -r contrib docs README.md LICENSE CHANGELOG.md target/manual target/release-archive/$(RELEASE)/
+	cp -r contrib docs README.md SECURITY.md LICENSE CHANGELOG.md target/manual target/release-archive/$(RELEASE)/
 	printf 'Needs glibc %s or newer, and:\n%s\n' '$(GLIBC)' \
 		"$$(objdump -p target/release/btblocker | sed -n 's/ *NEEDED *//p' | grep -v '^lib[cm]\.')" \
 		>target/release-archive/$(RELEASE)/REQUIREMENTS

@@ -248,6 +248,8 @@ in
         SystemCallFilter = [
           "@system-service"
           "~@privileged @resources"
+          # With these btblocker confines its files and narrows the filter itself.
+          "seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self"
         ]
         ++ lib.optional xdp "bpf";
         SystemCallErrorNumber = "EPERM";

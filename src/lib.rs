@@ -22,6 +22,7 @@
 //! | enforce | [`backend`] | changes → nftables, ipset or XDP; each behind [`ban::SetBackend`] |
 //! | tell | [`event`], [`sink`], [`metrics`], [`logging`] | verdicts and counters → lines, files, numbers, notices |
 //! | remember | [`state`] | bans in force → a file that survives restart and reboot |
+//! | give up rights | [`sandbox`] | what the configuration needs → a user, few capabilities, confined files and system calls |
 //! | ask | [`control`] | commands on a unix socket → answers of the running daemon |
 //!
 //! [`pipeline`] runs parse, track and detect on batches; [`daemon`] wires the live path, [`commands`] does the
@@ -45,6 +46,8 @@
 //! - The source of a lone packet can be forged. Only ends that are proven to take part are banned.
 //! - Ports are never evidence. Exempt ports only suppress evidence below conclusive.
 //! - Expiry is the kernel's: if this program dies, traffic flows on and bans run out.
+//! - Rights are given up before the first thread starts, so no packet is ever parsed with more than it takes to
+//!   capture and to ban.
 //! - Imports point down the layers (`tests/layering.rs`).
 
 pub mod backend;
@@ -63,5 +66,6 @@ pub mod metrics;
 pub mod network;
 pub mod packet;
 pub mod pipeline;
+pub mod sandbox;
 pub mod sink;
 pub mod state;

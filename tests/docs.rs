@@ -103,3 +103,44 @@ fn the_commented_configuration_equals_the_defaults() {
         assert!(line.is_empty() || line.starts_with('#'), "{line:?} is in force");
     }
 }
+
+/// Files under a folder whose code, tests aside, has the word.
+fn files_with(word: &str, folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_with(word, &path, found);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        if code.contains(word) {
+            found.push(path.display().to_string());
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_is_listed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let (_, table) = text.split_once("## Unsafe code").unwrap();
+    let listed: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let mut found = Vec::new();
+    for member in ["src", "detectors/src", "signatures/src"] {
+        files_with("unsafe {", &root.join(member), &mut found);
+    }
+    let prefix = format!("{}/", root.display());
+    let mut found: Vec<&str> = found
+        .iter()
+        .map(|path| path.strip_prefix(&prefix).unwrap())
+        .collect();
+    found.sort_unstable();
+    assert_eq!(
+        found, listed,
+        "SECURITY.md lists the files with unsafe code, in this order"
+    );
+}

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Modules of `src/`, lowest layer first. A module may import from lower layers only; modules of one layer
 /// do not know each other, but for those that `ALLOWED` names.
 const LAYERS: &[&[&str]] = &[
-    &["packet", "network"],
+    &["packet", "network", "sandbox"],
     &["flow", "capture"],
     &["judge", "metrics"],
     &["ban"],

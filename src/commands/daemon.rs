@@ -66,6 +66,10 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         "active_bans",
         "waiting_bans",
         "allowed_by_command",
+        "user",
+        "capabilities",
+        "system_calls",
+        "files",
     ] {
         writeln!(out, "{key:<24} {}", show(status.get(key)))?;
     }

@@ -7,6 +7,7 @@ mod former;
 mod load;
 mod overrides;
 mod reload;
+mod rights;
 mod values;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::ban::{BanPolicy, Element, Exemption, Exemptions, Timeout};
 use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
 use crate::network::{Network, separate_namespace};
+use crate::sandbox::User;
 use crate::sink::{DetectionLogOptions, EvidenceOptions, LineFormat, Programs, Rotation, WebhookOptions};
 use crate::state::Store;
 use btblocker_detectors::{Class, Technique};
@@ -222,6 +224,11 @@ pub struct Config {
     /// How log lines are written.
     #[serde(with = "values::text")]
     pub log_format: LineFormat,
+    /// Whom the daemon becomes when it is started as root.
+    #[serde(with = "values::text")]
+    pub user: User,
+    /// Confine files and system calls of the daemon.
+    pub sandbox: bool,
 }
 
 impl Default for Config {
@@ -281,6 +288,8 @@ impl Default for Config {
             metrics_listen: Vec::new(),
             log_level: LogLevel::Info,
             log_format: LineFormat::Text,
+            user: User::Auto,
+            sandbox: true,
         }
     }
 }

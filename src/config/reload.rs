@@ -49,12 +49,14 @@ impl Config {
         // The packet path sends samples only to a detection log that was there from the start.
         let begins_to_log =
             self.detection_log.as_os_str().is_empty() != next.detection_log.as_os_str().is_empty();
+        // Files are confined to the folders that were known at the start.
+        let other_folder = self.detection_log.parent() != next.detection_log.parent();
         for (key, value) in values.as_object_mut().into_iter().flatten() {
             let Some(new) = next_values.get(key).filter(|new| *new != value) else {
                 continue;
             };
             let at_runtime = AT_RUNTIME.contains(&key.as_str());
-            if at_runtime && !(key == "detection_log" && begins_to_log) {
+            if at_runtime && !(key == "detection_log" && (begins_to_log || other_folder)) {
                 *value = new.clone();
                 changed.push(key.clone());
             } else {
@@ -108,12 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn a_detection_log_moves_at_runtime_but_begins_and_ends_with_a_restart() {
+    fn a_detection_log_moves_at_runtime_within_its_folder() {
         let with = |path: &str| Config {
             detection_log: path.into(),
             ..Config::default()
         };
-        for (from, to, at_runtime) in [("/a", "/b", true), ("", "/b", false), ("/a", "", false)] {
+        for (from, to, at_runtime) in [
+            ("/a", "/b", true),
+            ("/a", "/b/c", false),
+            ("", "/b", false),
+            ("/a", "", false),
+        ] {
             let reloaded = with(from).reloaded(&with(to));
             assert_eq!(reloaded.waiting.is_empty(), at_runtime, "{from:?} to {to:?}");
         }

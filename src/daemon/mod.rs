@@ -1,8 +1,8 @@
 //! Watching: wires capture, pipeline, judge, ban manager and kernel set together, and alone reads the clock.
 //!
 //! The calling thread is the judge's: it hears reports, bans, and is the only one that writes to the kernel.
-//! Order at the start: configuration, network, kernel set, captures, workers, capture threads; what is missing
-//! stops the start before a packet is read. Order at the end: captures stop, queues drain, bans stay (or are
+//! Order at the start: configuration, network, fewer rights, kernel set, captures, workers, capture threads; what is
+//! missing stops the start before a packet is read. Order at the end: captures stop, queues drain, bans stay (or are
 //! lifted when so configured). What is remembered of them and the control socket are there before the captures.
 
 mod addresses;
@@ -37,6 +37,7 @@ use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
 use crate::network::{Ingress, Network, Watcher};
 use crate::pipeline::{Published, Settings, WorkerExit, Workers};
+use crate::sandbox::{self, Confinement};
 
 use addresses::Answerable;
 use capture::Captures;
@@ -61,10 +62,16 @@ const TICK: Duration = Duration::from_millis(500);
 /// # Errors
 /// When the start fails, or a worker or capture thread ends by an error later.
 pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
+    // What root's view of the machine tells is read first, and no thread runs before rights are given up.
+    let network = Network::read()?;
+    let confinement = sandbox::enter(&config.rights(overrides))?;
+    for note in &confinement.notes {
+        warn!("{note}");
+    }
+    info!("{confinement}");
     let stop = Stop::new().context("cannot make an event descriptor")?;
     let hangup = Arc::new(AtomicBool::new(false));
     on_signals(stop.clone(), Arc::clone(&hangup))?;
-    let network = Network::read()?;
     let watcher = Watcher::new()?;
     let interfaces = config.watched(&network);
     anyhow::ensure!(
@@ -80,6 +87,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     manager.flush(start.elapsed())?;
     let mut daemon = Daemon {
         config: config.clone(),
+        confinement,
         overrides: overrides.clone(),
         tuning: Published::new(config.inspector_options()),
         service_manager: ServiceManager::new(),
@@ -117,6 +125,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
 /// Everything that lives while the interfaces are watched.
 struct Daemon {
     config: Config,
+    confinement: Confinement,
     /// What was typed: it stays in force when the configuration is read again.
     overrides: Overrides,
     tuning: Published<btblocker_detectors::Options>,

@@ -1,10 +1,17 @@
 //! Which network namespace this process is in.
 
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 /// Number of this process's network namespace (its inode, `namespaces(7)`), unless it is the machine's or the
-/// container's own. Process 1 tells which that is, or the remotest ancestor that may be looked at.
+/// container's own. Process 1 tells which that is, or the remotest ancestor that may be looked at. Asked once: it
+/// stays the same, and with fewer rights neither may be looked at any more.
 pub fn separate_namespace() -> Option<u64> {
+    static NAMESPACE: OnceLock<Option<u64>> = OnceLock::new();
+    *NAMESPACE.get_or_init(find)
+}
+
+fn find() -> Option<u64> {
     let own = namespace_of(std::process::id())?;
     let visible_parent =
         |process| parent_of(process).filter(|&parent| parent > 1 && namespace_of(parent).is_some());

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::OnceLock;
 
 const SSH_PORT: u16 = 22;
 /// ESTABLISHED in `/proc/net/tcp` (`include/net/tcp_states.h`).
@@ -86,9 +87,15 @@ fn hex_address(hex: &str) -> Option<IpAddr> {
     }
 }
 
-/// Remote address and local port of the SSH session that this process was started from: `sudo` removes the
-/// variable from our own environment, so the parents are asked too.
+/// Remote address and local port of the SSH session that this process was started from. Read once: it stays the
+/// same, and with fewer rights the parents cannot be asked any more.
 fn own_session() -> Option<(IpAddr, u16)> {
+    static SESSION: OnceLock<Option<(IpAddr, u16)>> = OnceLock::new();
+    *SESSION.get_or_init(read_session)
+}
+
+/// `sudo` removes the variable from our own environment, so the parents are asked too.
+fn read_session() -> Option<(IpAddr, u16)> {
     let mut process = std::process::id();
     for _ in 0..MAX_ANCESTORS {
         let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -209,7 +209,7 @@ impl Store {
             .create(&self.folder)
             .map_err(|source| self.io("make the folder", &self.folder, source))?;
         let beside = self.path.with_extension("json.new");
-        let written = write_beside(&beside, &bytes);
+        let written = write_beside(&beside, &bytes, &self.folder);
         if let Err(source) = written {
             // What is left of it would fill the disk further.
             let _ = fs::remove_file(&beside);
@@ -257,13 +257,22 @@ impl Store {
     }
 }
 
-fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a new file that belongs to whom the folder belongs to: commands are root's, the daemon need not be. What is
+/// in its place is removed, not followed.
+fn write_beside(path: &Path, bytes: &[u8], folder: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(path)?;
+    let owner = fs::metadata(folder)?;
+    if owner.uid() != file.metadata()?.uid() {
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -492,6 +501,21 @@ mod tests {
         let restored = store.load(Timestamp(WRITTEN), HOUR);
         assert!(restored.trouble.is_none());
         assert_eq!((restored.bans.len(), restored.past.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_link_in_the_folder_of_another_user_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        fs::create_dir(&store.folder).unwrap();
+        std::os::unix::fs::chown(&store.folder, Some(65_533), Some(65_532)).unwrap();
+        std::os::unix::fs::symlink(&victim, store.path.with_extension("json.new")).unwrap();
+        store.save(&picture()).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        let made = fs::symlink_metadata(&store.path).unwrap();
+        assert_eq!((made.is_file(), made.uid(), made.gid()), (true, 65_533, 65_532));
     }
 
     #[test]

@@ -16,3 +16,4 @@ mod healing;
 mod namespace;
 mod program;
 mod restart;
+mod rights;

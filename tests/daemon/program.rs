@@ -1,6 +1,8 @@
 //! One program under test with its folder.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -34,6 +36,13 @@ impl Lab {
             folder: tempfile::tempdir().unwrap(),
             backend,
         }
+    }
+
+    /// As `new`, with this mode of the folder.
+    pub(crate) fn with_mode(backend: &'static str, mode: u32) -> Self {
+        let lab = Self::new(backend);
+        fs::set_permissions(lab.folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        lab
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -128,6 +137,26 @@ impl Daemon {
     pub(crate) fn lines(&self, part: &str) -> usize {
         let log = self.log.lock().unwrap();
         log.iter().filter(|line| line.contains(part)).count()
+    }
+
+    /// A field of `proc_pid_status(5)`, once for each thread.
+    pub(crate) fn fields(&self, name: &str) -> Vec<String> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let field = |thread: fs::DirEntry| {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap();
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        threads.map(|thread| field(thread.unwrap())).collect()
+    }
+
+    /// As by `kill -HUP`.
+    pub(crate) fn hang_up(&self) {
+        // SAFETY: takes no pointer; the child has not been waited for, so its number is its own.
+        let code = unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGHUP) };
+        assert_eq!(code, 0);
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -76,6 +76,9 @@ fn a_missing_folder_is_one_error_line_and_a_full_file_is_moved() {
         daemon.wait_for("detections cannot be written");
         fs::create_dir(&missing).unwrap();
         fs::write(&path, [b'x'; 4_096]).unwrap();
+        // The daemon is not root any more.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(&missing, fs::Permissions::from_mode(0o777)).unwrap();
         play("bt-transmission-v4");
         daemon.wait_for("written again");
         assert!(daemon.stop().1.success());

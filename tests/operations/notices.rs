@@ -235,6 +235,8 @@ fn program(folder: &std::path::Path) -> (String, std::path::PathBuf) {
     )
     .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    // Programs are not run as root.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
     (script.to_str().unwrap().to_owned(), said)
 }
 

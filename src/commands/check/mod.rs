@@ -4,6 +4,7 @@
 //! of its own.
 
 mod kernel;
+mod running;
 mod surroundings;
 
 use std::io::Write;
@@ -93,7 +94,7 @@ pub fn check(config: &Config, format: Format, out: &mut dyn Write) -> anyhow::Re
     kernel::proof(config, &mut findings);
     surroundings::clock(&mut findings);
     surroundings::state(config, &mut findings);
-    surroundings::daemon(config, &mut findings);
+    running::daemon(config, &mut findings);
     for Finding { level, what, advice } in &findings {
         match (format, advice) {
             (Format::Json, _) => {

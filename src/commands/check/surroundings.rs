@@ -1,5 +1,6 @@
 //! Privileges, interfaces, clock, files, and the running daemon.
 
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +8,6 @@ use super::{Finding, chain};
 use crate::backend::BackendKind;
 use crate::capture::{LiveCapture, LiveOptions};
 use crate::config::Config;
-use crate::control::{self, AskError, Request};
 use crate::network::{InterfaceKind, Network};
 
 /// `CAP_NET_ADMIN` of `linux/capability.h`.
@@ -170,31 +170,7 @@ pub(super) fn state(config: &Config, findings: &mut Vec<Finding>) {
 /// Makes a file in the state folder and removes it.
 fn write_and_remove(config: &Config) -> std::io::Result<()> {
     let path = config.state_dir.join(format!(".check-{}", std::process::id()));
-    std::fs::write(&path, b"btblocker")?;
+    // What somebody else put there is not followed.
+    std::fs::File::create_new(&path)?.write_all(b"btblocker")?;
     std::fs::remove_file(&path)
-}
-
-/// Whether a daemon answers.
-pub(super) fn daemon(config: &Config, findings: &mut Vec<Finding>) {
-    let Some(socket) = config.control_path() else {
-        return;
-    };
-    let what = format!("control socket {}", socket.display());
-    findings.push(match control::ask(&socket, &Request::Status {}) {
-        Ok((lines, _)) => {
-            let pid = lines
-                .first()
-                .and_then(|status| status.get("pid"))
-                .map(ToString::to_string);
-            Finding::ok(format!(
-                "{what}: a daemon answers (pid {})",
-                pid.unwrap_or_default()
-            ))
-        }
-        Err(AskError::NoDaemon(_)) => Finding::info(what, "no daemon is running"),
-        Err(error) => Finding::warn(
-            what,
-            format!("{}; run the check as the daemon's user", chain(error)),
-        ),
-    });
 }
