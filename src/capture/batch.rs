@@ -21,7 +21,8 @@ pub struct FrameMeta {
 /// Up to [`FrameBatch::MAX_FRAMES`] frames, in capture order, in one buffer that is reused.
 #[derive(Debug)]
 pub struct FrameBatch {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
+    used: usize,
     frames: Vec<FrameMeta>,
 }
 
@@ -34,13 +35,14 @@ impl FrameBatch {
     /// An empty batch with all its memory.
     pub fn new() -> Self {
         Self {
-            bytes: Vec::with_capacity(Self::MAX_BYTES),
+            bytes: vec![0; Self::MAX_BYTES].into_boxed_slice(),
+            used: 0,
             frames: Vec::with_capacity(Self::MAX_FRAMES),
         }
     }
     /// Forgets all frames; keeps the memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.used = 0;
         self.frames.clear();
     }
     /// Appends a frame. `false`: there is no room, hand the batch on and use another. A frame that is
@@ -55,11 +57,50 @@ impl FrameBatch {
         frame: &[u8],
     ) -> bool {
         let frame = &frame[..frame.len().min(Self::MAX_BYTES)];
-        if self.frames.len() == Self::MAX_FRAMES || self.bytes.len() + frame.len() > Self::MAX_BYTES {
+        let start = self.used;
+        let room = self.bytes.get_mut(start..start + frame.len());
+        let Some(room) = room.filter(|_| self.frames.len() < Self::MAX_FRAMES) else {
+            return false;
+        };
+        room.copy_from_slice(frame);
+        self.used += frame.len();
+        self.mark(at, link, interface, wire_len, [start, frame.len()])
+    }
+
+    /// Empties the batch and has `read` put bytes into the first `room` of its buffer; it gives their number. Frames
+    /// among them are then named with [`FrameBatch::mark`].
+    pub(super) fn load<E>(
+        &mut self,
+        room: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        self.clear();
+        let buffer = self
+            .bytes
+            .get_mut(..room.min(Self::MAX_BYTES))
+            .unwrap_or_default();
+        self.used = read(buffer)?.min(Self::MAX_BYTES);
+        Ok(())
+    }
+    /// What is in the buffer.
+    pub(super) fn loaded(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+    /// Makes the next frame out of `len` loaded bytes from `start` on. `false`: there is no room for one more, or not
+    /// so much is loaded.
+    #[must_use]
+    pub(super) fn mark(
+        &mut self,
+        at: Timestamp,
+        link: LinkType,
+        interface: u16,
+        wire_len: u32,
+        [start, len]: [usize; 2],
+    ) -> bool {
+        if self.frames.len() == Self::MAX_FRAMES || start + len > self.used {
             return false;
         }
-        let (start, len) = (self.bytes.len() as u32, frame.len() as u32);
-        self.bytes.extend_from_slice(frame);
+        let (start, len) = (start as u32, len as u32);
         self.frames.push(FrameMeta {
             at,
             link,

@@ -1,9 +1,11 @@
-//! Frames of a pcap or pcapng file, through libpcap.
+//! Frames of a pcap or pcapng file. libpcap says what the file is and reads it, unless it is of the classic format,
+//! which [`Records`] reads faster.
 //!
 //! Promise: every frame before the first damage is delivered, then the damage is reported with its place.
 //! Deliberately not done: compressed files, pcapng files whose interfaces have different link types (libpcap
 //! refuses them), reordering by time.
 
+use super::records::Records;
 use super::{FrameBatch, LinkType, timestamp};
 use btblocker_detectors::Timestamp;
 use pcap::{Capture, Offline};
@@ -12,6 +14,9 @@ use std::io::{self, Seek};
 use std::os::fd::IntoRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+/// A reason of libpcap or of the system.
+type Trouble = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a capture file cannot be read, or not further.
 #[derive(Debug, thiserror::Error)]
@@ -68,31 +73,65 @@ pub enum FileError {
         path: PathBuf,
         /// Frames before the damage; all of them have been delivered.
         frames: u64,
-        /// libpcap's reason.
+        /// What is wrong there.
         #[source]
-        source: pcap::Error,
+        source: Trouble,
     },
 }
 
 /// An open capture file.
 pub struct FileSource {
-    capture: Capture<Offline>,
+    reader: Reader,
     path: PathBuf,
     link: LinkType,
     interface: u16,
     /// Frames given out.
     frames: u64,
-    /// Shares its position with libpcap's descriptor. None for standard input.
-    position: Option<File>,
+    /// The file itself. None for standard input.
+    file: Option<File>,
+    end: Option<End>,
+}
+
+enum Reader {
+    Records(Records),
+    Libpcap(Libpcap),
+}
+
+/// What libpcap reads.
+struct Libpcap {
+    capture: Capture<Offline>,
     /// A frame that did not fit into the batch before.
     held: Option<(Timestamp, u32)>,
     held_bytes: Vec<u8>,
-    end: Option<End>,
 }
 
 enum End {
     Regular,
     Error(FileError),
+}
+
+impl Libpcap {
+    /// Adds frames to an empty batch until it is full. `false`: the file has ended.
+    fn fill(&mut self, batch: &mut FrameBatch, link: LinkType, interface: u16) -> Result<bool, pcap::Error> {
+        if let Some((at, wire_len)) = self.held.take() {
+            let _ = batch.push(at, link, interface, wire_len, &self.held_bytes);
+        }
+        loop {
+            match self.capture.next_packet() {
+                Ok(packet) => {
+                    let (at, wire_len) = (timestamp(packet.header), packet.header.len);
+                    if !batch.push(at, link, interface, wire_len, packet.data) {
+                        self.held_bytes.clear();
+                        self.held_bytes.extend_from_slice(packet.data);
+                        self.held = Some((at, wire_len));
+                        return Ok(true);
+                    }
+                }
+                Err(pcap::Error::NoMorePackets) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 impl FileSource {
@@ -106,7 +145,7 @@ impl FileSource {
             path: path.to_owned(),
             source,
         };
-        let (capture, position) = if path == Path::new("-") {
+        let (capture, file) = if path == Path::new("-") {
             (Capture::from_file(path).map_err(not_capture)?, None)
         } else {
             let open = |source| FileError::Open {
@@ -118,20 +157,27 @@ impl FileSource {
                 return Err(open(io::ErrorKind::IsADirectory.into()));
             }
             recognise(&file, path)?;
-            let position = file.try_clone().map_err(open)?;
+            let for_libpcap = file.try_clone().map_err(open)?;
             // SAFETY: the descriptor was given up by its owner and belongs to libpcap from here on.
-            let capture = unsafe { Capture::from_raw_fd(file.into_raw_fd()) };
-            (capture.map_err(not_capture)?, Some(position))
+            let capture = unsafe { Capture::from_raw_fd(for_libpcap.into_raw_fd()) };
+            (capture.map_err(not_capture)?, Some(file))
+        };
+        let link = LinkType::from_number(capture.get_datalink().0);
+        let records = file
+            .as_ref()
+            .and_then(|file| Records::new(file.try_clone().ok()?, link));
+        let libpcap = |capture| Libpcap {
+            capture,
+            held: None,
+            held_bytes: Vec::new(),
         };
         Ok(Self {
-            link: LinkType::from_number(capture.get_datalink().0),
-            capture,
+            link,
+            reader: records.map_or_else(|| Reader::Libpcap(libpcap(capture)), Reader::Records),
             path: path.to_owned(),
             interface,
             frames: 0,
-            position,
-            held: None,
-            held_bytes: Vec::new(),
+            file,
             end: None,
         })
     }
@@ -143,24 +189,21 @@ impl FileSource {
     /// file has ended.
     pub fn fill(&mut self, batch: &mut FrameBatch) -> Result<bool, FileError> {
         batch.clear();
-        if let Some((at, wire_len)) = self.held.take() {
-            let _ = batch.push(at, self.link, self.interface, wire_len, &self.held_bytes);
-            self.frames += 1;
-        }
-        while self.end.is_none() {
-            match self.capture.next_packet() {
-                Ok(packet) => {
-                    let (at, wire_len) = (timestamp(packet.header), packet.header.len);
-                    if !batch.push(at, self.link, self.interface, wire_len, packet.data) {
-                        self.held_bytes.clear();
-                        self.held_bytes.extend_from_slice(packet.data);
-                        self.held = Some((at, wire_len));
-                        return Ok(true);
-                    }
-                    self.frames += 1;
+        if self.end.is_none() {
+            let filled: Result<bool, Trouble> = match &mut self.reader {
+                Reader::Records(records) => match records.fill(batch, self.link, self.interface) {
+                    Ok(()) => Ok(!batch.is_empty()),
+                    Err(error) => Err(error.into()),
+                },
+                Reader::Libpcap(libpcap) => {
+                    libpcap.fill(batch, self.link, self.interface).map_err(Into::into)
                 }
-                Err(pcap::Error::NoMorePackets) => self.end = Some(End::Regular),
-                Err(source) => self.end = Some(End::Error(self.damage(source))),
+            };
+            self.frames += batch.len() as u64;
+            match filled {
+                Ok(true) => {}
+                Ok(false) => self.end = Some(End::Regular),
+                Err(trouble) => self.end = Some(End::Error(self.damage(trouble))),
             }
         }
         if !batch.is_empty() {
@@ -172,7 +215,7 @@ impl FileSource {
         }
     }
 
-    fn damage(&self, source: pcap::Error) -> FileError {
+    fn damage(&self, source: Trouble) -> FileError {
         let (path, frames) = (self.path.clone(), self.frames);
         // libpcap has no code for it; its text is "an interface has a type %u different from the type of the
         // first interface".
@@ -193,14 +236,18 @@ impl FileSource {
     pub fn frames(&self) -> u64 {
         self.frames
     }
-    /// Bytes of the file that were read so far, in steps of libpcap's buffer. `None` where there is no position,
+    /// Bytes of the file that were read so far, in steps of the reader's buffer. `None` where there is no position,
     /// as on a pipe.
     pub fn bytes_read(&mut self) -> Option<u64> {
-        self.position.as_mut()?.stream_position().ok()
+        match &self.reader {
+            Reader::Records(records) => Some(records.offset()),
+            // It shares its position with libpcap's descriptor.
+            Reader::Libpcap(_) => self.file.as_mut()?.stream_position().ok(),
+        }
     }
     /// Size of the file in bytes; `None` on standard input and pipes.
     pub fn bytes_total(&self) -> Option<u64> {
-        let metadata = self.position.as_ref()?.metadata().ok()?;
+        let metadata = self.file.as_ref()?.metadata().ok()?;
         metadata.is_file().then_some(metadata.len())
     }
 }

@@ -1,18 +1,28 @@
 //! Capture files made byte by byte: formats, precisions, damage.
 
+use super::timestamp;
 use super::{FileError, FileSource, FrameBatch, LinkType};
+use proptest::prelude::*;
 use std::io::Write;
 use tempfile::NamedTempFile;
 
 fn pcap(magic: u32, link: u32, frames: &[(u32, u32, &[u8], u32)]) -> Vec<u8> {
-    let mut file = magic.to_le_bytes().to_vec();
-    for word in [4 << 16 | 2, 0, 0, 65535, link] {
-        file.extend(u32::to_le_bytes(word));
-    }
+    pcap_in(u32::to_le_bytes, [0x0004_0002, magic, 65535, link], frames)
+}
+
+/// In a byte order; version, magic number, snap length and link type.
+fn pcap_in(
+    order: fn(u32) -> [u8; 4],
+    [version, magic, snaplen, link]: [u32; 4],
+    frames: &[(u32, u32, &[u8], u32)],
+) -> Vec<u8> {
+    let mut file = [magic, version, 0, 0, snaplen, link].map(order).concat();
     for (secs, fraction, bytes, wire_len) in frames {
-        for word in [*secs, *fraction, bytes.len() as u32, *wire_len] {
-            file.extend(word.to_le_bytes());
-        }
+        file.extend(
+            [*secs, *fraction, bytes.len() as u32, *wire_len]
+                .map(order)
+                .concat(),
+        );
         file.extend(*bytes);
     }
     file
@@ -170,5 +180,50 @@ fn says_what_is_wrong() {
             matches!(&error, FileError::Open { .. }) && error.to_string().contains(path),
             "{error}"
         );
+    }
+}
+
+/// What libpcap itself reads, frames cut to the size of a batch; whether it came to a regular end.
+fn by_libpcap(bytes: &[u8]) -> (Vec<Frame>, bool) {
+    let file = stored(bytes);
+    let mut capture = pcap::Capture::from_file(file.path()).unwrap();
+    let link = LinkType::from_number(capture.get_datalink().0);
+    let mut frames = vec![];
+    loop {
+        match capture.next_packet() {
+            Ok(packet) => {
+                let kept = &packet.data[..packet.data.len().min(FrameBatch::MAX_BYTES)];
+                let wire_len = packet.header.len.max(kept.len() as u32);
+                frames.push((timestamp(packet.header).0, link, 7, wire_len, kept.to_vec()));
+            }
+            Err(error) => return (frames, error == pcap::Error::NoMorePackets),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn reads_what_libpcap_reads(
+        lens in prop::collection::vec(prop_oneof![
+            8 => 0_usize..100, 4 => 0_usize..3000, 1 => 60_000_usize..70_000, 1 => Just(262_144), 1 => 262_145_usize..262_200,
+        ], 0..40),
+        small in 0_usize..600, time in 0_u32..0x7fff_0000, fraction in 0_u32..0x7fff_0000, wire_len in 0_u32..70_000,
+        big_endian: bool, nanos: bool, snaplen in prop_oneof![Just(0), Just(64), Just(65_535), Just(262_144), any::<u32>()],
+        link in prop_oneof![Just(1), Just(101), Just(113), Just(195)], cut in 0_usize..40,
+    ) {
+        let filling: Vec<u8> = (0..300_000_u32).map(|at| (at / 7) as u8).collect();
+        let frames: Vec<_> = lens.iter().copied().chain(std::iter::repeat_n(60, small)).zip(0_u32..)
+            .map(|(len, number)| (time.wrapping_add(number), fraction, &filling[number as usize..][..len], wire_len))
+            .collect();
+        let order = if big_endian { u32::to_be_bytes } else { u32::to_le_bytes };
+        let version = if big_endian { 0x0002_0004 } else { 0x0004_0002 };
+        let magic = if nanos { NANOS } else { MICROS };
+        let mut file = pcap_in(order, [version, magic, snaplen, link], &frames);
+        file.truncate(file.len().saturating_sub(cut).max(24));
+        let (frames, error) = read_all(&file);
+        let (expected, regular) = by_libpcap(&file);
+        prop_assert!(frames == expected, "{} frames, {} expected, {error:?}", frames.len(), expected.len());
+        prop_assert_eq!(error.is_none(), regular);
     }
 }

@@ -1,6 +1,7 @@
 //! Where frames come from: live interfaces and capture files, both as recycled [`FrameBatch`]es.
 //!
-//! Both go through libpcap, so a file is read as an interface is. What a frame contains is not looked at here.
+//! libpcap opens both; the records of files in the classic format are read past it ([`FileSource`]). What a frame
+//! contains is not looked at here.
 //! Frames that the kernel drops are counted here; frames that a full queue drops are counted by its owner.
 
 mod batch;
@@ -8,6 +9,7 @@ mod file;
 mod interface;
 mod live;
 mod options;
+mod records;
 mod status;
 mod stop;
 
