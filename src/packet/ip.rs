@@ -27,7 +27,7 @@ const SHIM6: u8 = 140;
 const IPV6_HEADER: usize = Ipv6Packet::minimum_packet_size();
 
 /// Upper 96 bits of an IPv4-mapped address (RFC 4291 section 2.5.5.2).
-const MAPPED: u128 = 0xffff_0000_0000;
+pub(super) const MAPPED: u128 = 0xffff_0000_0000;
 
 /// Where a fragment belongs in its datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +69,11 @@ pub(super) fn read(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
 }
 
 /// The first four bits; `None` when nothing was captured.
-#[inline]
-pub(super) fn version(packet: Span<'_>) -> Option<u8> {
+fn version(packet: Span<'_>) -> Option<u8> {
     packet.bytes().first().map(|first| first >> 4)
 }
 
-#[inline(always)]
-pub(super) fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
+fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     let view = Ipv4Packet::new(packet.bytes()).ok_or(Skip::TruncatedIp)?;
     let header = usize::from(view.get_header_length()) * 4;
     // Segmentation offload leaves a total length of 0 in frames captured before the device splits them.
@@ -111,8 +109,7 @@ pub(super) fn ipv4(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     Ok(ip)
 }
 
-#[inline(always)]
-pub(super) fn ipv6(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
+fn ipv6(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
     let (header, rest) = packet.split::<IPV6_HEADER>().ok_or(Skip::TruncatedIp)?;
     let view = Ipv6Packet::new(header).ok_or(Skip::TruncatedIp)?;
     // The view reads addresses in eight parts.
@@ -141,7 +138,6 @@ pub(super) fn ipv6(packet: Span<'_>) -> Result<IpView<'_>, Skip> {
 }
 
 /// Follows extension headers of IPv6.
-#[inline(never)]
 fn extensions(mut ip: IpView<'_>) -> Result<IpView<'_>, Skip> {
     for _ in 0..=MAX_EXTENSIONS {
         match ip.protocol {

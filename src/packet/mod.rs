@@ -1,9 +1,9 @@
 //! From a frame's bytes to a [`PacketView`], or the reason why it is skipped.
 //!
-//! Promise: no allocation, no panic on any bytes, every length checked once. `pnet_packet` reads the fields of
-//! Ethernet, VLAN, IPv4, IPv6, TCP and UDP headers; since it validates no length, each of its views is made
-//! here behind the checks. What it has no right view for (PPP, MPLS, cooked captures, GRE with its options,
-//! IPv6 extension chains) is read by hand.
+//! Promise: no allocation, no panic on any bytes, every length checked once. Most frames are plain and read in one go
+//! ([`plain`]); all others layer by layer. There `pnet_packet` reads the fields of Ethernet, VLAN, IPv4, IPv6, TCP and
+//! UDP headers; since it validates no length, each of its views is made behind the checks. What it has no right view for
+//! (PPP, MPLS, cooked captures, GRE with its options, IPv6 extension chains) is read by hand.
 //!
 //! Deliberately not done: checksums (offload leaves them wrong in good frames), ARP, ICMP, encrypted tunnels,
 //! Teredo.
@@ -14,6 +14,7 @@ mod fragment;
 mod ip;
 mod link;
 mod link_type;
+mod plain;
 mod skip;
 mod span;
 mod transport;
@@ -107,45 +108,23 @@ pub struct UdpView<'a> {
 /// # Errors
 /// The reason why the frame holds nothing to look at.
 pub fn parse(link: LinkType, frame: &[u8], wire_len: u32) -> Result<PacketView<'_>, Skip> {
-    let frame = Span::new(frame, wire_len);
-    // The ways of most packets have their own branches to the end, inlined: where branches meet again their results
-    // pass through memory, which costs more than reading the headers.
-    if let Some((ip, source_mac)) = link::without_tags(link, frame) {
-        match ip::version(ip) {
-            Some(4) => return packet(ip::ipv4(ip)?, source_mac),
-            Some(6) => return packet(ip::ipv6(ip)?, source_mac),
-            _ => {}
-        }
+    if let Some((ip, source_mac)) = link::without_tags(link, frame)
+        && let Some(packet) = plain::packet(ip, source_mac)
+    {
+        return Ok(packet);
     }
-    let (ip, source_mac) = link::datagram(link, frame)?;
-    match ip::version(ip) {
-        Some(4) => packet(ip::ipv4(ip)?, source_mac),
-        Some(6) => packet(ip::ipv6(ip)?, source_mac),
-        Some(_) => Err(Skip::NotIp),
-        None => Err(Skip::TruncatedIp),
-    }
+    layered(link, Span::new(frame, wire_len))
 }
 
-#[inline(always)]
-fn packet(ip: IpView<'_>, source_mac: Option<[u8; 6]>) -> Result<PacketView<'_>, Skip> {
-    if may_be_tunnel(&ip) {
-        return tunnelled(ip, source_mac);
-    }
-    view(&ip, source_mac, None)
-}
-
+/// Any frame, layer by layer.
 #[inline(never)]
-fn tunnelled(ip: IpView<'_>, source_mac: Option<[u8; 6]>) -> Result<PacketView<'_>, Skip> {
-    let found = descend(Found { ip, tunnel: None }, MAX_TUNNELS)?;
-    view(&found.ip, source_mac, found.tunnel)
-}
-
-#[inline(always)]
-fn view<'a>(
-    ip: &IpView<'a>,
-    source_mac: Option<[u8; 6]>,
-    tunnel: Option<Tunnel>,
-) -> Result<PacketView<'a>, Skip> {
+fn layered(link: LinkType, frame: Span<'_>) -> Result<PacketView<'_>, Skip> {
+    let (ip, source_mac) = link::datagram(link, frame)?;
+    let outer = Found {
+        ip: ip::read(ip)?,
+        tunnel: None,
+    };
+    let Found { ip, tunnel } = descend(outer, MAX_TUNNELS)?;
     if ip.piece.is_some_and(|piece| piece.offset != 0) {
         return Err(Skip::Fragment);
     }
@@ -198,16 +177,6 @@ pub fn fragment(link: LinkType, frame: &[u8], wire_len: u32) -> Option<Fragment<
 struct Found<'a> {
     ip: IpView<'a>,
     tunnel: Option<Tunnel>,
-}
-
-/// Whether the packet is worth the way through [`descend`], which most are not.
-#[inline]
-fn may_be_tunnel(ip: &IpView<'_>) -> bool {
-    match ip.protocol {
-        ip::UDP => ip.payload.bytes().get(2..4) == Some(&tunnel::VXLAN_PORT.to_be_bytes()),
-        ip::IP_IN_IP | ip::IPV6_IN_IP | ip::GRE => true,
-        _ => false,
-    }
 }
 
 /// Opens up to `tunnels` tunnels.

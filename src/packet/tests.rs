@@ -1,6 +1,6 @@
 //! Frames made by hand for every link type and tunnel, cut at every byte, and random ones.
 
-use super::{LinkType, PacketView, Skip, TransportView, fragment, parse};
+use super::{LinkType, PacketView, Skip, Span, TransportView, fragment, layered, parse};
 use proptest::prelude::*;
 use std::net::IpAddr;
 
@@ -552,6 +552,23 @@ proptest! {
             prop_assert!(payload.len() as u64 <= u64::from(wire_len));
         }
         let _ = fragment(link, &bytes, wire);
+    }
+
+    #[test]
+    fn reading_in_one_go_and_layer_by_layer_agree(which: prop::sample::Index, cut: prop::sample::Index, changes in prop::collection::vec((0usize..60, any::<u8>()), 0..3), more in 0u32..3) {
+        let frames = readable();
+        let (_, link, mut frame) = frames[which.index(frames.len())].clone();
+        for (at, to) in changes {
+            if let Some(byte) = frame.get_mut(at) {
+                *byte = to;
+            }
+        }
+        let wire = frame.len() as u32 + more;
+        for len in [frame.len(), cut.index(frame.len() + 1)] {
+            let frame = &frame[..len];
+            let expected = layered(link, Span::new(frame, wire));
+            prop_assert_eq!(format!("{:?}", parse(link, frame, wire)), format!("{expected:?}"));
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ pub(super) type Segment<'a> = (u16, u16, TransportView<'a>);
 
 /// Reads the header of `protocol`. `first` says that the payload is the first fragment of a datagram and
 /// shorter than the UDP header declares.
-#[inline(always)]
 pub(super) fn read(protocol: u8, payload: Span<'_>, first: bool) -> Result<Segment<'_>, Skip> {
     match protocol {
         ip::TCP => tcp(payload),
@@ -25,7 +24,6 @@ pub(super) fn read(protocol: u8, payload: Span<'_>, first: bool) -> Result<Segme
     }
 }
 
-#[inline(always)]
 fn tcp(segment: Span<'_>) -> Result<Segment<'_>, Skip> {
     let view = TcpPacket::new(segment.bytes()).ok_or(Skip::TruncatedTransport)?;
     let header = usize::from(view.get_data_offset()) * 4;
@@ -44,7 +42,6 @@ fn tcp(segment: Span<'_>) -> Result<Segment<'_>, Skip> {
 }
 
 /// Source port, destination port and payload.
-#[inline(always)]
 pub(super) fn udp(datagram: Span<'_>, first: bool) -> Result<(u16, u16, Span<'_>), Skip> {
     let view = UdpPacket::new(datagram.bytes()).ok_or(Skip::TruncatedTransport)?;
     // Zero means a jumbogram (RFC 2675 section 4) or segmentation offload.
