@@ -20,9 +20,12 @@ pub const REUSE_IDLE_MICROS: u64 = 10_000_000;
 pub const BUFFERS_IDLE_MICROS: u64 = 30_000_000;
 /// A flow with evidence gives it anew after so much packet time, so that a ban is renewed while traffic goes on.
 pub const REARM_MICROS: u64 = 30_000_000;
-/// Slots that are looked at for expiry per batch: at a full batch of 256 frames a quarter of a slot per packet.
-/// A late sweep only delays the counter and the memory: a look-up never returns an expired flow.
-pub const SWEEP_PER_BATCH: u32 = 64;
+/// Slots that are looked at for expiry in one sweep. A late sweep only delays the counter and the memory: a look-up
+/// never returns an expired flow.
+pub const SWEEP: u32 = 64;
+/// Packet time between sweeps: the default number of flows is gone through in four seconds, a million in 16, at any
+/// rate of packets.
+pub const SWEEP_MICROS: u64 = 1_000;
 /// Slots among which the flow to evict is chosen: enough to meet a half-open or settled one during a flood,
 /// few enough to cost less than a microsecond.
 pub const EVICTION_SAMPLE: u32 = 16;

@@ -71,8 +71,8 @@ impl Flow {
             self.key.high()
         }
     }
-    fn side_of(&self, sender: Endpoint) -> Side {
-        if sender == self.end(Side::Originator) {
+    const fn side(&self, is_low: bool) -> Side {
+        if is_low == self.originator_is_low {
             Side::Originator
         } else {
             Side::Responder
@@ -107,6 +107,35 @@ impl Flow {
         };
         (class, now.since(self.last_seen))
     }
+    /// Why the flow does not go on with this packet, if so.
+    fn over(&self, at: Timestamp, from: Side, packet: &PacketView<'_>) -> Option<Over> {
+        if self.expired(at) {
+            Some(Over::Expired)
+        } else if self.is_reused_by(at, from, packet) {
+            Some(Over::Reused)
+        } else {
+            None
+        }
+    }
+    /// Takes in the header of a packet.
+    fn take_in(&mut self, handle: Handle, at: Timestamp, from: Side, packet: &PacketView<'_>) -> Touched {
+        self.last_seen = at;
+        let wire_len = match &packet.transport {
+            TransportView::Tcp(segment) => {
+                self.tcp.observe(from, segment);
+                segment.wire_len
+            }
+            TransportView::Udp(datagram) => datagram.wire_len,
+        };
+        self.packets[from.index()] = self.packets[from.index()].saturating_add(1);
+        self.bytes[from.index()] += u64::from(wire_len);
+        Touched {
+            handle,
+            from,
+            settled: self.stage == Stage::Settled,
+            watched: self.watch.is_some(),
+        }
+    }
     /// Whether a packet that asks for a new connection begins a new flow here.
     fn is_reused_by(&self, at: Timestamp, from: Side, packet: &PacketView<'_>) -> bool {
         let TransportView::Tcp(segment) = &packet.transport else {
@@ -119,6 +148,14 @@ impl Flow {
         let restarted = self.tcp.half_open() && self.tcp.opened_by(from);
         self.tcp.closed() || silent || restarted
     }
+}
+
+/// Why a flow is over though its ends still send.
+enum Over {
+    /// It was silent for too long.
+    Expired,
+    /// Its ports are used anew.
+    Reused,
 }
 
 /// What happened to flows. Only grows.
@@ -199,49 +236,29 @@ impl FlowTable {
     /// Finds or begins the flow of a packet and takes in its header. `None` only if a new flow had no place, which
     /// eviction prevents.
     pub fn touch(&mut self, at: Timestamp, packet: &PacketView<'_>) -> Option<Touched> {
-        let key = FlowKey::of(packet);
+        let (key, from_low) = FlowKey::of(packet);
         let tag = (self.hasher.flow(&key) >> 32) as u32;
-        let handle = match self.current(at, &key, tag, packet) {
-            Some(handle) => handle,
-            None => self.begin(at, key, tag, packet)?,
-        };
-        let flow = self.flows.get_mut(handle)?;
-        let from = flow.side_of(packet.source);
-        flow.last_seen = at;
-        let wire_len = match &packet.transport {
-            TransportView::Tcp(segment) => {
-                flow.tcp.observe(from, segment);
-                segment.wire_len
+        if let Some(handle) = self.find(&key, tag) {
+            let flow = self.flows.get_mut(handle)?;
+            let from = flow.side(from_low);
+            match flow.over(at, from, packet) {
+                None => return Some(flow.take_in(handle, at, from, packet)),
+                Some(Over::Expired) => self.counts.expired += 1,
+                Some(Over::Reused) => self.counts.reused += 1,
             }
-            TransportView::Udp(datagram) => datagram.wire_len,
-        };
-        flow.packets[from.index()] = flow.packets[from.index()].saturating_add(1);
-        flow.bytes[from.index()] += u64::from(wire_len);
-        Some(Touched {
-            handle,
-            from,
-            settled: flow.stage == Stage::Settled,
-            watched: flow.watch.is_some(),
-        })
+            self.end(handle);
+        }
+        let handle = self.begin(at, key, tag, packet)?;
+        let flow = self.flows.get_mut(handle)?;
+        let from = flow.side(from_low);
+        Some(flow.take_in(handle, at, from, packet))
     }
 
-    /// The live flow of a packet. One that is over makes room first.
-    fn current(&mut self, at: Timestamp, key: &FlowKey, tag: u32, packet: &PacketView<'_>) -> Option<Handle> {
-        let flows = &self.flows;
-        let is_it =
-            |entry: &Indexed| entry.tag == tag && flows.get(entry.flow).is_some_and(|flow| flow.key == *key);
-        let handle = self.index.find(Indexed::hash(tag), is_it)?.flow;
-        let flow = self.flows.get(handle)?;
-        let counter = if flow.expired(at) {
-            &mut self.counts.expired
-        } else if flow.is_reused_by(at, flow.side_of(packet.source), packet) {
-            &mut self.counts.reused
-        } else {
-            return Some(handle);
+    fn find(&self, key: &FlowKey, tag: u32) -> Option<Handle> {
+        let is_it = |entry: &Indexed| {
+            entry.tag == tag && self.flows.get(entry.flow).is_some_and(|flow| flow.key == *key)
         };
-        *counter += 1;
-        self.end(handle);
-        None
+        Some(self.index.find(Indexed::hash(tag), is_it)?.flow)
     }
 
     fn begin(&mut self, at: Timestamp, key: FlowKey, tag: u32, packet: &PacketView<'_>) -> Option<Handle> {
@@ -337,10 +354,10 @@ impl FlowTable {
         Some((handle, self.flows.get(handle)?))
     }
 
-    /// Looks at the next [`limits::SWEEP_PER_BATCH`] slots and ends what is expired at `now`. To be called once per
-    /// batch.
+    /// Looks at the next [`limits::SWEEP`] slots and ends what is expired at `now`. To be called about every
+    /// [`limits::SWEEP_MICROS`].
     pub fn sweep(&mut self, now: Timestamp) {
-        for _ in 0..limits::SWEEP_PER_BATCH.min(self.flows.len()) {
+        for _ in 0..limits::SWEEP.min(self.flows.len()) {
             let Some((handle, flow)) = self.next_slot() else {
                 continue;
             };

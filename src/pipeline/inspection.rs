@@ -9,7 +9,7 @@ use crate::judge::{FlowId, LearnedPeer, Report, Sighting};
 use crate::metrics::Counters;
 use crate::network::Ingress;
 use crate::packet::{self, LinkType, PacketView, Reassembler, Skip, TransportView};
-use btblocker_detectors::{Endpoint, Ends, Findings, Options, Transport};
+use btblocker_detectors::{Endpoint, Ends, Findings, Options, Timestamp, Transport};
 use std::num::NonZeroU32;
 
 /// What an inspection is made with.
@@ -55,6 +55,8 @@ pub struct Inspection {
 /// Everything behind the reassembly.
 struct Shard {
     table: FlowTable,
+    /// When the table was last swept.
+    swept: Timestamp,
     findings: Findings,
     options: Options,
     tuning: Option<Reader<Options>>,
@@ -79,6 +81,7 @@ impl Inspection {
             reassembler: Reassembler::new(),
             shard: Shard {
                 table: FlowTable::new(settings.hasher.clone(), settings.flows, settings.stream_buffers),
+                swept: Timestamp(0),
                 findings: Findings::new(),
                 options: settings.options,
                 tuning: settings.tuning.as_ref().map(Published::reader),
@@ -99,7 +102,7 @@ impl Inspection {
             now = Some(meta.at);
         }
         if let Some(now) = now {
-            self.shard.table.sweep(now);
+            self.shard.sweep(now);
         }
         self.shard.count_flows();
     }
@@ -117,21 +120,22 @@ impl Inspection {
         let counters = &mut self.shard.counters;
         counters.frames += 1;
         counters.bytes += u64::from(meta.wire_len);
-        match packet::parse(meta.link, bytes, meta.wire_len) {
+        // Borrowed: a view is too large to be moved for every packet.
+        match &packet::parse(meta.link, bytes, meta.wire_len) {
             Ok(packet) => {
                 let captured = Captured {
                     link: meta.link,
                     bytes,
                     wire_len: meta.wire_len,
                 };
-                self.shard.packet(meta, captured, &packet, out);
+                self.shard.packet(meta, captured, packet, out);
                 if packet.first_fragment {
                     self.fragment(meta, bytes, out);
                 }
             }
             Err(reason) => {
-                counters.skip(reason);
-                if reason == Skip::Fragment {
+                counters.skip(*reason);
+                if *reason == Skip::Fragment {
                     self.fragment(meta, bytes, out);
                 }
             }
@@ -168,6 +172,14 @@ impl Inspection {
 }
 
 impl Shard {
+    /// Ends what is expired, after enough packet time. Clocks may jump both ways.
+    fn sweep(&mut self, now: Timestamp) {
+        if now.0.abs_diff(self.swept.0) >= limits::SWEEP_MICROS {
+            self.swept = now;
+            self.table.sweep(now);
+        }
+    }
+
     /// Takes the newest view of the network and the newest tunables.
     fn refresh(&mut self) {
         self.ingress.refresh();
@@ -197,6 +209,19 @@ impl Shard {
             self.counters.settled += 1;
             return;
         }
+        self.inspect(meta, captured, packet, touched, out);
+    }
+
+    /// The way of packets whose flow is not settled, kept apart so that the way of the others stays short.
+    #[inline(never)]
+    fn inspect(
+        &mut self,
+        meta: &FrameMeta,
+        captured: Captured<'_>,
+        packet: &PacketView<'_>,
+        touched: Touched,
+        out: &mut impl FnMut(Report),
+    ) {
         self.findings.clear();
         let inspected = self
             .table

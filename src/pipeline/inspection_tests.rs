@@ -294,10 +294,10 @@ fn a_silent_flow_gives_its_buffers_back() {
         let mut inspection = Inspection::new(&settings, Published::new(Ingress::default()).reader());
         let other = ([10, 0, 0, 2], 50_002);
         run(&mut inspection, &[(0, tcp(A, B, 1, 1, ACK, b"x"))]);
-        for _ in 0..10 {
-            run(&mut inspection, &[(silence, udp(other, B, b"x"))]);
+        for later in 0..10 {
+            run(&mut inspection, &[(silence + later, udp(other, B, b"x"))]);
         }
-        run(&mut inspection, &[(silence, tcp(other, B, 1, 1, ACK, b"x"))]);
+        run(&mut inspection, &[(silence + 10, tcp(other, B, 1, 1, ACK, b"x"))]);
         assert_eq!(inspection.counters().buffers_missing, missing);
     }
 }
