@@ -81,19 +81,22 @@ pub fn looks_random(bytes: &[u8], options: &Options) -> bool {
     if deviation * deviation > z * z * 2.0 * n {
         return false;
     }
-    let counts = Counts::of(sample);
+    let Some(counts) = Counts::of(sample) else {
+        return false;
+    };
     // 65 of 96; a shorter sample repeats less.
-    let [distinct, .., too_often] = counts.at_least;
-    if u32::from(distinct) * 96 < u32::from(len) * 65 || too_often > 0 || has_printable_run(sample) {
+    let [distinct, ..] = counts.at_least;
+    if u32::from(distinct) * 96 < u32::from(len) * 65 || has_printable_run(sample) {
         return false;
     }
-    let expected = n / 8.0;
-    let chi_square: f32 = counts
+    // The sum of (count - n / 8)^2 / (n / 8) over both 16 nibbles of a byte, multiplied out.
+    let squares: u32 = counts
         .nibbles
         .iter()
-        .map(|&count| (f32::from(count) - expected) * (f32::from(count) - expected) / expected)
+        .map(|&count| u32::from(count) * u32::from(count))
         .sum();
-    if chi_square >= 45.0 {
+    let len = u32::from(len);
+    if 8 * squares >= len * (45 + 2 * len) {
         return false;
     }
     // The threshold is stated for 96 bytes: log2 n bounds the entropy of a shorter sample.
@@ -103,8 +106,8 @@ pub fn looks_random(bytes: &[u8], options: &Options) -> bool {
 
 /// What the values of one sample say. All counts fit seven bits, because a sample has at most 96 bytes.
 struct Counts {
-    /// How many values occur at least once, twice and so on, to six times.
-    at_least: [u8; 6],
+    /// How many values occur at least once, twice and so on, to five times.
+    at_least: [u8; 5],
     /// Occurrences of each nibble, upper and lower.
     nibbles: [u8; 16],
 }
@@ -112,42 +115,38 @@ struct Counts {
 /// Eight bytes of 1.
 const ONES: u64 = u64::MAX / 0xff;
 
+/// By occurrences of a value: the byte of [`Counts::at_least`], in a word, that one more of them adds to.
+const NTH: [u64; 6] = [0, 1, 1 << 8, 1 << 16, 1 << 24, 1 << 32];
+
 impl Counts {
-    /// Works on the counts of eight values at a time, one in each byte of a word.
-    fn of(sample: &[u8]) -> Self {
+    /// `None` when a value occurs more than five times.
+    fn of(sample: &[u8]) -> Option<Self> {
         let mut counts = [0u8; 256];
+        let mut at_least = 0;
         for &byte in sample {
-            if let Some(count) = counts.get_mut(usize::from(byte)) {
-                *count = count.wrapping_add(1);
-            }
+            let count = counts.get_mut(usize::from(byte))?;
+            *count += 1;
+            at_least += NTH.get(usize::from(*count))?;
         }
-        let mut at_least = [0u64; 6];
         let mut lower = [0u64; 2];
         let mut nibbles = [0u8; 16];
         for (row, upper) in counts.as_chunks::<16>().0.iter().zip(&mut nibbles) {
             let [left, right] = words(row);
-            for (times, sums) in (1u64..).zip(&mut at_least) {
-                // Carries into the top bit of each byte that is `times` or more.
-                let reaches = |word: u64| ((word + (0x80 - times) * ONES) >> 7) & ONES;
-                *sums += reaches(left) + reaches(right);
-            }
             let [lower_left, lower_right] = &mut lower;
             (*lower_left, *lower_right) = (*lower_left + left, *lower_right + right);
             *upper = sum(left + right);
         }
         let lower = lower.map(u64::to_le_bytes);
         for (nibble, lower) in nibbles.iter_mut().zip(lower.as_flattened()) {
-            *nibble = nibble.wrapping_add(*lower);
+            *nibble += lower;
         }
-        Self {
-            at_least: at_least.map(sum),
-            nibbles,
-        }
+        let [at_least @ .., _, _, _] = u64::to_le_bytes(at_least);
+        Some(Self { at_least, nibbles })
     }
 
     /// Sum of n log2 n over the numbers of occurrences: each further occurrence adds the difference to the one before.
     fn repetition(&self) -> f32 {
-        let [_, two, three, four, five, _] = self.at_least.map(f32::from);
+        let [_, two, three, four, five] = self.at_least.map(f32::from);
         two * 2.0 + three * 2.754_887_5 + four * 3.245_112_5 + five * 3.609_640_5
     }
 }
@@ -255,14 +254,12 @@ mod tests {
         let ones: u32 = sample.iter().map(|byte| byte.count_ones()).sum();
         let distinct = (0..=255).filter(|value| count(*value) > 0).count() as f32;
         let is_text = |run: &[u8]| run.iter().all(|byte| (0x20..0x7F).contains(byte));
-        let chi_square: f32 = (0..16)
-            .map(|value| (nibble(value) - n / 8.0).powi(2) * 8.0 / n)
-            .sum();
+        let squares: f32 = (0..16).map(|value| (nibble(value) - n / 8.0).powi(2)).sum();
         (ones as f32 - 4.0 * n).powi(2) <= 16.0 * 2.0 * n
             && distinct / n >= 65.0 / 96.0
             && (0..=255).all(|value| count(value) <= 5)
             && !sample.windows(13).any(is_text)
-            && chi_square < 45.0
+            && squares * 8.0 < 45.0 * n
             && shannon(sample) >= Options::default().entropy_threshold - (96.0 / n).log2()
     }
 

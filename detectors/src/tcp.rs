@@ -178,8 +178,13 @@ impl TcpInspector {
             self.flights
                 .add(side, if cut { added.grown } else { added.ordered });
             let top = self.direction(side).top();
-            self.sizes(side)
-                .segment(top, segment.payload, segment.wire_len, options);
+            // Whether a sealed protocol looks random is not asked.
+            let sample = if self.protocol == Protocol::Sealed {
+                &[]
+            } else {
+                segment.payload
+            };
+            self.sizes(side).segment(top, sample, segment.wire_len, options);
         }
         if let Some(buffers) = buffers.as_deref() {
             if added.ordered > 0 {
