@@ -31,7 +31,7 @@ pub(super) fn find(name: &str) -> Option<Interface> {
 }
 
 fn is_up(name: &CStr) -> io::Result<bool> {
-    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM)?;
+    let socket = socket(libc::SOCK_DGRAM, 0)?;
     // SAFETY: an all-zero ifreq is a valid one.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let room = request.ifr_name.len() - 1;
@@ -48,13 +48,16 @@ fn is_up(name: &CStr) -> io::Result<bool> {
 }
 
 /// Whether this process may capture (CAP_NET_RAW of `capabilities(7)`).
+///
+/// Asked with a raw socket, which needs the same as a packet socket: to close one of those takes the kernel 10 ms.
 pub(super) fn may_capture() -> bool {
-    socket(libc::AF_PACKET, libc::SOCK_RAW).is_ok()
+    socket(libc::SOCK_RAW, libc::IPPROTO_RAW).is_ok()
 }
 
-fn socket(family: i32, kind: i32) -> io::Result<OwnedFd> {
-    // SAFETY: socket takes no pointer. Protocol 0 receives nothing on a packet socket.
-    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
+/// A socket of IPv4.
+fn socket(kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: socket takes no pointer. What is sent only, as IPPROTO_RAW is, receives nothing.
+    let fd = unsafe { libc::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, protocol) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
