@@ -47,6 +47,7 @@ const PEER: &str = "203.0.113.11";
 fn each_option_changes_what_is_found_or_banned() {
     let plain = "bt-libtorrent-plain-v4";
     let both = &[CLIENT, PEER][..];
+    let tracked = &[CLIENT, "203.0.113.13"][..];
     for (case, options, flows, hosts) in [
         (plain, &[][..], 1, both),
         (plain, &["--ban-target=client"], 1, &[CLIENT]),
@@ -57,6 +58,16 @@ fn each_option_changes_what_is_found_or_banned() {
         (plain, &["--classes=resilio"], 0, &[]),
         (plain, &["--ban-threshold=2"], 1, &[]),
         (plain, &["--report-threshold=2"], 0, both),
+        ("bt-libtorrent-rc4-v4", &[], 1, both),
+        ("bt-libtorrent-rc4-v4", &["--sensitivity=strict"], 0, &[]),
+        ("bt-libtorrent-rc4-v4", &["--entropy-threshold=6.58"], 0, &[]),
+        ("bt-libtorrent-rc4-udp-tracker-v4", &[], 2, tracked),
+        (
+            "bt-libtorrent-rc4-udp-tracker-v4",
+            &["--exempt-ports=6881"],
+            1,
+            tracked,
+        ),
         (plain, &["--max-bans=1"], 1, &[PEER]),
         (plain, &["--max-bans-per-minute=1"], 1, &[PEER]),
     ] {

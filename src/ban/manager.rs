@@ -204,6 +204,18 @@ impl Manager {
         since: Timestamp,
         because: impl FnOnce() -> Reason,
     ) -> Outcome {
+        self.ban_for(address, self.policy.duration, now, since, because)
+    }
+
+    /// The same, for another time than the policy's.
+    pub fn ban_for(
+        &mut self,
+        address: IpAddr,
+        duration: Duration,
+        now: Duration,
+        since: Timestamp,
+        because: impl FnOnce() -> Reason,
+    ) -> Outcome {
         if let Some(why) = self.exemptions.of(address) {
             self.tally.exempt += 1;
             return Outcome::Exempt(why);
@@ -231,7 +243,7 @@ impl Manager {
         }
         self.retire(element);
         let times = self.history.times(element, now).saturating_add(1);
-        let duration = escalated(self.policy.duration, times);
+        let duration = escalated(duration, times);
         self.active.insert(
             element,
             Record {

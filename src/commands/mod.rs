@@ -23,8 +23,22 @@ use crate::config::Loaded;
 /// When the output cannot be written.
 pub fn config(loaded: &Loaded, out: &mut dyn Write) -> anyhow::Result<()> {
     let values = serde_json::to_value(&loaded.config)?;
+    let sections = loaded.config.interfaces.keys().map(String::as_str);
     for (key, value) in values.as_object().into_iter().flatten() {
-        writeln!(out, "{key} = {value}  # {}", loaded.origin(key))?;
+        if key != "interfaces" || value.as_object().is_some_and(serde_json::Map::is_empty) {
+            writeln!(out, "{key} = {value}  # {}", loaded.origin(key))?;
+        }
+    }
+    for name in sections {
+        let section = values.get("interfaces").and_then(|sections| sections.get(name));
+        for (key, value) in section
+            .and_then(serde_json::Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            let key = format!("interfaces.{name}.{key}");
+            writeln!(out, "{key} = {value}  # {}", loaded.origin(&key))?;
+        }
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub enum ConfigError {
     #[error("{key}: {value} is out of range, {limit} is allowed ({origin})")]
     Range {
         /// The key.
-        key: &'static str,
+        key: String,
         /// The value.
         value: String,
         /// What is allowed.
@@ -75,9 +75,24 @@ struct Sources {
 
 impl Sources {
     fn origin(&self, key: &str) -> String {
-        self.figment
-            .find_metadata(key)
+        self.metadata(key)
             .map_or_else(|| "default".to_owned(), |found| self.describe(found, key))
+    }
+
+    /// Who gave a key its value. The name of an interface in it may have dots of its own.
+    fn metadata(&self, key: &str) -> Option<&figment::Metadata> {
+        let Some(inside) = key.strip_prefix("interfaces.") else {
+            return self.figment.find_metadata(key);
+        };
+        let sections = self.figment.find_value("interfaces").ok()?;
+        let sections = sections.as_dict()?;
+        let section = |name: &str| sections.get(name)?.as_dict();
+        let mut values = match (section(inside), inside.rsplit_once('.')) {
+            (Some(section), _) => section.values(),
+            (None, Some((name, key))) => return self.figment.get_metadata(section(name)?.get(key)?.tag()),
+            (None, None) => return None,
+        };
+        self.figment.get_metadata(values.next()?.tag())
     }
 
     fn describe(&self, metadata: &figment::Metadata, key: &str) -> String {
@@ -93,14 +108,27 @@ impl Sources {
         }
     }
 
-    /// Line of a key in the file, from 1.
+    /// Line of a key or of a section in the file, from 1.
     fn line_of(&self, key: &str) -> Option<usize> {
-        let is_key = |line: &str| {
-            line.trim_start()
-                .strip_prefix(key)
-                .is_some_and(|rest| rest.trim_start().starts_with('='))
-        };
-        self.text.lines().position(is_key).map(|index| index + 1)
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut current = String::new();
+        for (index, line) in self.text.lines().enumerate() {
+            let line = line.trim_start();
+            let is_key = |line: &str| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.trim_start().starts_with('='))
+            };
+            let header = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+            if let Some((header, _)) = header.filter(|(name, _)| name.starts_with("interfaces")) {
+                current = header.replace([' ', '"', '\''], "");
+                if current == key {
+                    return Some(index + 1);
+                }
+            } else if current == section && is_key(line) {
+                return Some(index + 1);
+            }
+        }
+        None
     }
 
     fn explain(&self, error: figment::Error) -> ConfigError {
@@ -117,7 +145,9 @@ impl Sources {
         let mut key = path.join(".").trim_start_matches("default.").to_owned();
         let problem = match &first.kind {
             figment::error::Kind::UnknownField(field, expected) => {
-                key.clone_from(field);
+                if !key.starts_with("interfaces.") {
+                    key.clone_from(field);
+                }
                 let known = closest(field, expected)
                     .map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
                 format!("unknown key{known}")
@@ -134,20 +164,36 @@ impl Sources {
         ConfigError::Value { key, problem, origin }
     }
 
+    /// Which interfaces `auto` stands for is not known here.
+    fn check_watched(&self, name: &str, config: &Config) -> Result<(), ConfigError> {
+        if ["auto", name]
+            .iter()
+            .any(|known| config.interface.iter().any(|watched| watched == known))
+        {
+            return Ok(());
+        }
+        let key = format!("interfaces.{name}");
+        Err(ConfigError::Value {
+            problem: format!("{name} is not watched, only {}", config.interface.join(", ")),
+            origin: self.origin(&key),
+            key,
+        })
+    }
+
     fn check(&self, config: &Config) -> Result<(), ConfigError> {
-        let range = |key: &'static str, value: String, limit: String, good: bool| {
+        let range = |key: &str, value: String, limit: String, good: bool| {
             if good {
                 Ok(())
             } else {
                 Err(ConfigError::Range {
-                    key,
+                    key: key.to_owned(),
                     value,
                     limit,
                     origin: self.origin(key),
                 })
             }
         };
-        let number = |key: &'static str, value: u64, least: u64, most: u64| {
+        let number = |key: &str, value: u64, least: u64, most: u64| {
             range(
                 key,
                 value.to_string(),
@@ -155,7 +201,7 @@ impl Sources {
                 (least..=most).contains(&value),
             )
         };
-        let time = |key: &'static str, value: Duration, least: Duration, most: Duration| {
+        let time = |key: &str, value: Duration, least: Duration, most: Duration| {
             let limit = format!("{} to {}", format_duration(least), format_duration(most));
             range(
                 key,
@@ -165,12 +211,14 @@ impl Sources {
             )
         };
         let longest = Duration::from_secs(Timeout::MAX_SECS.into());
-        time(
-            "ban_duration",
-            config.ban_duration,
-            Duration::from_secs(1),
-            longest,
-        )?;
+        let ban_time = |key: &str, value| time(key, value, Duration::from_secs(1), longest);
+        ban_time("ban_duration", config.ban_duration)?;
+        for (name, section) in &config.interfaces {
+            self.check_watched(name, config)?;
+            if let Some(duration) = section.ban_duration {
+                ban_time(&format!("interfaces.{name}.ban_duration"), duration.0)?;
+            }
+        }
         time(
             "ban_escalation",
             config.ban_escalation,
@@ -412,6 +460,27 @@ mod tests {
             ),
             ("ban_threshold = 0", &["ban_threshold", "1 to 20"]),
             ("report_threshold = 21", &["report_threshold", "21", "1 to 20"]),
+            (
+                "interface = \"eth0\"\n[interfaces.wg0]\nmonitor_only = true",
+                &["interfaces.wg0: wg0 is not watched, only eth0", ".toml:2"],
+            ),
+            (
+                "[interfaces.wg0]\n\nban_duratoin = \"1h\"",
+                &[
+                    "interfaces.wg0.ban_duratoin: unknown key",
+                    "did you mean ban_duration",
+                    ".toml:3",
+                ],
+            ),
+            (
+                "[interfaces.\"eth0.7\"]\nban_target = \"nobody\"",
+                &["interfaces.eth0.7.ban_target", "nobody", ".toml:2"],
+            ),
+            (
+                "ban_duration = 9\n[interfaces.wg0]\nban_duration = 0",
+                &["interfaces.wg0.ban_duration: 0", "1s to", ".toml:3"],
+            ),
+            ("[interfaces]\nwg0 = 5", &["interfaces.wg0", ".toml:2"]),
             ("max_bans_per_minute = -1", &["max_bans_per_minute", "-1"]),
             ("state_dir = \"state\"", &["state_dir", "absolute"]),
             ("control_socket = 5", &["control_socket"]),

@@ -4,12 +4,14 @@
 //! and values out of range are errors that name the value, its source and the limit.
 
 mod former;
+mod interfaces;
 mod load;
 mod overrides;
 mod reload;
 mod rights;
 mod values;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ use crate::sink::{DetectionLogOptions, EvidenceOptions, LineFormat, Programs, Ro
 use crate::state::Store;
 use btblocker_detectors::{Class, Technique};
 
+pub use interfaces::InterfaceSection;
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
 pub use overrides::Overrides;
 pub use reload::Reloaded;
@@ -219,6 +222,8 @@ pub struct Config {
     /// Addresses with ports where metrics and health are served over HTTP.
     #[serde(with = "values::list")]
     pub metrics_listen: Vec<SocketAddr>,
+    /// What holds on single interfaces, by their names.
+    pub interfaces: BTreeMap<String, InterfaceSection>,
     /// Least severity of log lines: error, warn, info, debug or trace.
     pub log_level: LogLevel,
     /// How log lines are written.
@@ -286,6 +291,7 @@ impl Default for Config {
             webhook_body: String::new(),
             webhook_cooldown: Duration::from_secs(60),
             metrics_listen: Vec::new(),
+            interfaces: BTreeMap::new(),
             log_level: LogLevel::Info,
             log_format: LineFormat::Text,
             user: User::Auto,
@@ -344,7 +350,7 @@ impl Config {
 
     /// Where bans are remembered, if they are: bans on paper are not.
     pub fn store(&self) -> Option<Store> {
-        let on_paper = self.monitor_only || self.backend == BackendKind::DryRun;
+        let on_paper = self.holder() == BackendKind::DryRun;
         // A namespace of its own ends with the machine and its addresses mean nothing elsewhere: the kernel's sets
         // in it hold the bans as long as it lives.
         let elsewhere = self.state_dir.as_os_str() == STATE_DIR && separate_namespace().is_some();
@@ -466,6 +472,15 @@ impl Config {
         }
         options
     }
+}
+
+/// What becomes of a host that is to be banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanRule {
+    /// How long it is banned.
+    pub duration: Duration,
+    /// It is only reported, while others are banned. When nobody is, the backend is one that keeps bans on paper.
+    pub monitored: bool,
 }
 
 /// A class of traffic by its name.

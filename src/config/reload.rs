@@ -3,7 +3,7 @@
 use super::Config;
 
 /// Keys that change while the daemon runs.
-const AT_RUNTIME: [&str; 23] = [
+const AT_RUNTIME: [&str; 24] = [
     "allow",
     "ban_duration",
     "ban_target",
@@ -21,6 +21,7 @@ const AT_RUNTIME: [&str; 23] = [
     "entropy_threshold",
     "exempt_ports",
     "info_hash",
+    "interfaces",
     "local_networks",
     "log_level",
     "min_payload_size",
@@ -51,12 +52,23 @@ impl Config {
             self.detection_log.as_os_str().is_empty() != next.detection_log.as_os_str().is_empty();
         // Files are confined to the folders that were known at the start.
         let other_folder = self.detection_log.parent() != next.detection_log.parent();
+        // Whether bans are on paper or in the kernel is decided at the start.
+        let other_holder = self.holder()
+            != Self {
+                interfaces: next.interfaces.clone(),
+                ..self.clone()
+            }
+            .holder();
         for (key, value) in values.as_object_mut().into_iter().flatten() {
             let Some(new) = next_values.get(key).filter(|new| *new != value) else {
                 continue;
             };
-            let at_runtime = AT_RUNTIME.contains(&key.as_str());
-            if at_runtime && !(key == "detection_log" && (begins_to_log || other_folder)) {
+            let too_late = match key.as_str() {
+                "detection_log" => begins_to_log || other_folder,
+                "interfaces" => other_holder,
+                _ => false,
+            };
+            if AT_RUNTIME.contains(&key.as_str()) && !too_late {
                 *value = new.clone();
                 changed.push(key.clone());
             } else {
@@ -123,6 +135,32 @@ mod tests {
         ] {
             let reloaded = with(from).reloaded(&with(to));
             assert_eq!(reloaded.waiting.is_empty(), at_runtime, "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
+    fn sections_change_at_runtime_unless_bans_move_to_the_kernel() {
+        let with = |monitor_only: bool, text: &str| Config {
+            monitor_only,
+            interfaces: serde_json::from_str(text).unwrap(),
+            ..Config::default()
+        };
+        let (none, strict) = ("{}", r#"{"wg0": {"sensitivity": "strict"}}"#);
+        let (off, on) = (
+            r#"{"wg0": {"monitor_only": false}}"#,
+            r#"{"wg0": {"monitor_only": true}}"#,
+        );
+        for (monitor_only, from, to, at_runtime) in [
+            (false, none, strict, true),
+            (false, on, none, true),
+            (true, none, strict, true),
+            (true, none, off, false),
+            (true, off, none, false),
+        ] {
+            let next = with(monitor_only, to);
+            let reloaded = with(monitor_only, from).reloaded(&next);
+            assert_eq!(reloaded.waiting.is_empty(), at_runtime, "{from} to {to}");
+            assert_eq!(reloaded.config == next, at_runtime, "{from} to {to}");
         }
     }
 

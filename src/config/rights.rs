@@ -9,7 +9,7 @@ use crate::sandbox::{Files, Need, Options, Place, Use};
 impl Config {
     /// What the daemon may do once it runs; `overrides` know the configuration's file.
     pub fn rights(&self, overrides: &Overrides) -> Options {
-        let on_paper = self.monitor_only || self.backend == BackendKind::DryRun;
+        let on_paper = self.holder() == BackendKind::DryRun;
         let xdp = !on_paper && self.backend == BackendKind::Xdp;
         let mut places = Vec::new();
         let mut written = Vec::new();

@@ -17,7 +17,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn start(config: &Config) -> io::Result<Self> {
-        if config.monitor_only || config.backend == BackendKind::DryRun {
+        if config.holder() == BackendKind::DryRun {
             return Ok(Self::default());
         }
         Ok(Self {

@@ -13,6 +13,7 @@ mod decided;
 #[cfg(test)]
 mod flood_tests;
 mod memory;
+mod monitored;
 mod notify;
 mod reload;
 mod serve;
@@ -26,16 +27,16 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, select};
 use log::{error, info, warn};
 
-use crate::backend::{self, BackendKind};
+use crate::backend;
 use crate::ban::{BackendError, Element, Manager, Outcome};
 use crate::capture::{Stop, interface_names};
-use crate::config::{Config, Overrides};
+use crate::config::{BanRule, Config, Overrides};
 use crate::control::{Asked, ControlError, Server};
 use crate::event;
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
-use crate::network::{Ingress, Network, Watcher};
+use crate::network::{Ingress, Network, PerInterface, Watcher};
 use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 use crate::sandbox::{self, Confinement};
 
@@ -44,6 +45,7 @@ use capture::Captures;
 use connections::Connections;
 use decided::{Decided, Decision, Fate};
 use memory::{Memory, wall_clock};
+use monitored::Monitored;
 use notify::ServiceManager;
 use serve::Served;
 use tell::{Taps, Tell};
@@ -78,6 +80,12 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         !interfaces.is_empty(),
         "interface auto: there is no default route; name the interface with --interface"
     );
+    if let Some(name) = config.stray_section(&interfaces) {
+        anyhow::bail!(
+            "[interfaces.{name}]: {name} is not watched, only {}",
+            interfaces.join(", ")
+        );
+    }
     let answerable = Answerable::new(config, &network, &[]);
     let (tell, taps) = Tell::start(config, &interfaces)?;
     let control = control(config)?;
@@ -89,7 +97,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         config: config.clone(),
         confinement,
         overrides: overrides.clone(),
-        tuning: Published::new(config.inspector_options()),
+        tuning: Published::new(config.tuning(&interfaces)),
         service_manager: ServiceManager::new(),
         manager,
         answerable,
@@ -97,7 +105,9 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         memory,
         control,
         connections: Connections::start(config)?,
-        judge: Judge::new(config.policy()),
+        judge: Judge::new(config.policies(&interfaces)),
+        ban_rules: config.ban_rules(&interfaces),
+        monitored: Monitored::new(config.max_bans),
         ingress: Published::new(Ingress::new(&network, &interfaces)),
         interfaces,
         watcher,
@@ -128,9 +138,11 @@ struct Daemon {
     confinement: Confinement,
     /// What was typed: it stays in force when the configuration is read again.
     overrides: Overrides,
-    tuning: Published<btblocker_detectors::Options>,
+    tuning: Published<PerInterface<btblocker_detectors::Options>>,
+    ban_rules: PerInterface<BanRule>,
     service_manager: ServiceManager,
     manager: Manager,
+    monitored: Monitored,
     answerable: Answerable,
     /// Whom a command exempted until the end of this run.
     allowed: Vec<Element>,
@@ -283,9 +295,18 @@ impl Daemon {
                     }
                 }
                 Verdict::Ban(ban) => {
-                    let reason = || event::reason(&ban);
-                    let outcome = self.manager.ban(ban.address, now, ban.because.at, reason);
+                    let rule = *self.ban_rules.of(ban.because.interface);
                     let element = self.manager.element_for(ban.address);
+                    if rule.monitored {
+                        if self.monitored.is_news(element, rule.duration, now) {
+                            self.tell.monitored(&ban, element);
+                        }
+                        continue;
+                    }
+                    let reason = || event::reason(&ban);
+                    let outcome =
+                        self.manager
+                            .ban_for(ban.address, rule.duration, now, ban.because.at, reason);
                     if outcome == Outcome::Banned {
                         self.decided.add(element, Decision::Ban(Box::new(ban)));
                     }
@@ -430,12 +451,7 @@ impl Daemon {
 
 /// The ban manager on its kernel set, with sets and rules in place.
 fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> anyhow::Result<Manager> {
-    let kind = if config.monitor_only {
-        BackendKind::DryRun
-    } else {
-        config.backend
-    };
-    let mut backend = backend::open(kind, &config.backend_options(interfaces.to_vec()))?;
+    let mut backend = backend::open(config.holder(), &config.backend_options(interfaces.to_vec()))?;
     if config.setup {
         backend.ensure()?;
     }

@@ -18,11 +18,20 @@ impl Daemon {
                 return;
             }
         };
+        if let Some(name) = loaded.config.stray_section(&self.interfaces) {
+            error!(
+                "the configuration was not read again, the former one stays in force: [interfaces.{name}] in it is not \
+                 watched"
+            );
+            self.tell.reload(&self.config);
+            return;
+        }
         let reloaded = self.config.reloaded(&loaded.config);
         self.config = reloaded.config;
         log::set_max_level(self.config.log_level.into());
-        self.tuning.publish(self.config.inspector_options());
-        self.judge.set_policy(self.config.policy());
+        self.tuning.publish(self.config.tuning(&self.interfaces));
+        self.judge.set_policies(self.config.policies(&self.interfaces));
+        self.ban_rules = self.config.ban_rules(&self.interfaces);
         self.manager.set_duration(self.config.ban_duration);
         self.tell.reload(&self.config);
         match Network::read() {

@@ -118,6 +118,16 @@ impl Tell {
         }
     }
 
+    /// A host would be banned, if its interface were not only monitored.
+    pub(super) fn monitored(&self, ban: &BanVerdict, element: Element) {
+        self.counts.monitored.count();
+        self.write_evidence(ban);
+        let interface = self.interface(ban.because.interface);
+        let (interface, host) = (&*interface, element.to_string());
+        let host = host.as_str();
+        info!(interface, host; "{host} would be banned: {} (monitor_only)", ban.reason());
+    }
+
     /// What the kernel made of a decision.
     pub(super) fn settled(&self, element: Element, decision: &Decision, fate: Fate) {
         let host = element.to_string();

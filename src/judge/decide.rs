@@ -1,17 +1,19 @@
 //! How the judge decides.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use btblocker_detectors::{
     Class, Confidence, Endpoint, Ends, Evidence, Sensitivity, Side, Technique, Timestamp,
 };
 
 use super::host::Host;
-use super::policy::{Addresses, BanTarget, Policy};
+use super::policy::{Addresses, Policy};
 use super::recent::Recent;
 use super::report::{FlowId, LearnedPeer, Report, Sighting};
 use super::verdict::{BanVerdict, Corroboration, FlowVerdict, Verdict};
 use crate::flow::limits::REARM_MICROS;
+use crate::network::PerInterface;
 
 const MINUTE: u64 = 60_000_000;
 /// How long strong evidence waits for a second observation, and detections count for the thresholds.
@@ -64,7 +66,7 @@ impl Record {
 /// Turns reports into verdicts.
 #[derive(Debug)]
 pub struct Judge {
-    policy: Policy,
+    policies: Arc<PerInterface<Policy>>,
     hosts: Recent<u128, Host>,
     flows: Recent<FlowId, Record>,
     learned: Recent<(u128, Endpoint), ()>,
@@ -72,18 +74,18 @@ pub struct Judge {
 
 impl Judge {
     /// A judge who has seen nothing.
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policies: impl Into<PerInterface<Policy>>) -> Self {
         Self {
-            policy,
+            policies: Arc::new(policies.into()),
             hosts: Recent::new(MAX_HOSTS, CONFIRMED),
             flows: Recent::new(MAX_FLOWS, CONFIRMED),
             learned: Recent::new(MAX_LEARNED, LEARNED),
         }
     }
 
-    /// Decides by another policy from now on; what was judged stays so.
-    pub fn set_policy(&mut self, policy: Policy) {
-        self.policy = policy;
+    /// Decides by other policies from now on; what was judged stays so.
+    pub fn set_policies(&mut self, policies: impl Into<PerInterface<Policy>>) {
+        self.policies = Arc::new(policies.into());
     }
 
     /// Judges one report; verdicts are appended to `verdicts`.
@@ -109,11 +111,13 @@ impl Judge {
         let Sighting {
             at, flow, evidence, ..
         } = *sighting;
-        if evidence.technique == Technique::Signature && self.policy.signatures_off.contains(&evidence.rule) {
+        let policies = Arc::clone(&self.policies);
+        let policy = policies.of(sighting.interface);
+        if evidence.technique == Technique::Signature && policy.signatures_off.contains(&evidence.rule) {
             return;
         }
-        self.remember_flow(sighting);
-        self.remember_hosts(sighting);
+        self.remember_flow(sighting, policy);
+        self.remember_hosts(sighting, policy);
         if self.judge_flow(flow, at, verdicts) {
             self.confirm(flow, at);
         }
@@ -134,12 +138,7 @@ impl Judge {
         self.ban(flow, at, addresses, verdicts);
     }
 
-    fn is_exempt_port(&self, flow: &FlowId) -> bool {
-        let ports = &self.policy.exempt_ports;
-        ports.contains(&flow.originator.port) || ports.contains(&flow.responder.port)
-    }
-
-    fn remember_flow(&mut self, sighting: &Sighting) {
+    fn remember_flow(&mut self, sighting: &Sighting, policy: &Policy) {
         let evidence = sighting.evidence;
         let new = || Record {
             best: *sighting,
@@ -163,8 +162,7 @@ impl Judge {
             record.speakers = record.speakers.union(Ends::only(evidence.speaker));
         }
         record.proxied |= evidence.target.is_some() || evidence.class == Class::Socks;
-        let one_sided =
-            self.policy.one_sided && sighting.flow.transport == btblocker_detectors::Transport::Tcp;
+        let one_sided = policy.one_sided && sighting.flow.transport == btblocker_detectors::Transport::Tcp;
         let assumed = if one_sided {
             Ends::only(evidence.speaker)
         } else {
@@ -173,14 +171,14 @@ impl Judge {
         record.proven = record.proven.union(sighting.proven).union(assumed);
     }
 
-    fn remember_hosts(&mut self, sighting: &Sighting) {
+    fn remember_hosts(&mut self, sighting: &Sighting, policy: &Policy) {
         let Sighting {
             at, flow, evidence, ..
         } = *sighting;
         let Some(record) = self.flows.get(&flow, at).copied() else {
             return;
         };
-        let exempt_port = self.is_exempt_port(&flow);
+        let exempt_port = policy.exempts(&flow);
         for side in [Side::Originator, Side::Responder] {
             let (own, remote) = (flow.end(side).address, flow.end(side.other()).address);
             let spoke = evidence.speaker == side;
@@ -225,7 +223,9 @@ impl Judge {
         if record.verdict.is_some() {
             return true;
         }
-        let Some((corroboration, subjects)) = self.corroboration(&record, at) else {
+        let policies = Arc::clone(&self.policies);
+        let policy = policies.of(record.best.interface);
+        let Some((corroboration, subjects)) = self.corroboration(&record, policy, at) else {
             return false;
         };
         let Sighting {
@@ -239,7 +239,7 @@ impl Judge {
             Corroboration::SameHost if evidence.class == Class::Socks => evidence.of_class(Class::BitTorrent),
             _ => evidence,
         };
-        let reported = self.is_reported(&flow, at);
+        let reported = self.is_reported(&flow, policy, at);
         let verdict = FlowVerdict {
             at,
             interface,
@@ -258,8 +258,8 @@ impl Judge {
     }
 
     /// Counts a flow that is newly judged for both ends; whether one of them has enough of them.
-    fn is_reported(&mut self, flow: &FlowId, at: Timestamp) -> bool {
-        let enough = self.policy.report_threshold;
+    fn is_reported(&mut self, flow: &FlowId, policy: &Policy, at: Timestamp) -> bool {
+        let enough = policy.report_threshold;
         let mut reported = enough <= 1;
         for end in [flow.originator, flow.responder] {
             let host = self.hosts.entry(end.address, at, Host::default);
@@ -269,13 +269,18 @@ impl Judge {
     }
 
     /// What makes the flow's evidence count, if anything does, and the ends to which that points.
-    fn corroboration(&mut self, record: &Record, at: Timestamp) -> Option<(Corroboration, Ends)> {
+    fn corroboration(
+        &mut self,
+        record: &Record,
+        policy: &Policy,
+        at: Timestamp,
+    ) -> Option<(Corroboration, Ends)> {
         let Sighting { flow, evidence, .. } = record.best;
-        let sensitivity = self.policy.sensitivity;
+        let sensitivity = policy.sensitivity;
         if evidence.class == Class::Socks {
-            return self.proxied(&flow, at);
+            return self.proxied(&flow, policy, at);
         }
-        if !self.policy.classes.contains(&evidence.class) && evidence.class != Class::DhtMaintenance {
+        if !policy.classes.contains(&evidence.class) && evidence.class != Class::DhtMaintenance {
             return None;
         }
         if evidence.confidence == Confidence::Conclusive {
@@ -287,12 +292,12 @@ impl Judge {
         if record.strong.count_ones() >= 2 {
             return Some((Corroboration::TwoTechniques, Ends::BOTH));
         }
-        if self.is_exempt_port(&flow) {
+        if policy.exempts(&flow) {
             return None;
         }
         for side in [Side::Originator, Side::Responder] {
             let (own, remote) = (flow.end(side).address, flow.end(side.other()));
-            if self.policy.uses(Technique::LearnedPeer) && self.learned.get(&(own, remote), at).is_some() {
+            if policy.uses(Technique::LearnedPeer) && self.learned.get(&(own, remote), at).is_some() {
                 return Some((Corroboration::LearnedPeer, Ends::only(side)));
             }
             let Some(host) = self.hosts.get(&own, at) else {
@@ -313,7 +318,7 @@ impl Judge {
                 }
             };
             let fans_out = matches!(corroboration, Some(Corroboration::FanOut(_)));
-            if fans_out && !self.policy.uses(Technique::FanOut) {
+            if fans_out && !policy.uses(Technique::FanOut) {
                 continue;
             }
             if let Some(corroboration) = corroboration {
@@ -325,9 +330,9 @@ impl Judge {
 
     /// The use of a SOCKS proxy counts when the operator says so, or when the host speaks BitTorrent through
     /// the same proxy on another flow.
-    fn proxied(&mut self, flow: &FlowId, at: Timestamp) -> Option<(Corroboration, Ends)> {
+    fn proxied(&mut self, flow: &FlowId, policy: &Policy, at: Timestamp) -> Option<(Corroboration, Ends)> {
         let client = Ends::only(Side::Originator);
-        if self.policy.classes.contains(&Class::Socks) {
+        if policy.classes.contains(&Class::Socks) {
             return Some((Corroboration::None, client));
         }
         let host = self.hosts.get(&flow.originator.address, at)?;
@@ -365,12 +370,14 @@ impl Judge {
             return;
         };
         let Some(because) = record.verdict else { return };
-        for &side in self.targets(&flow, addresses) {
+        let policies = Arc::clone(&self.policies);
+        let policy = policies.of(because.interface);
+        for &side in policy.targets(&flow, addresses) {
             let address = flow.end(side).ip();
             if record.takes_part(side)
                 && addresses.may_be_banned(address)
-                && self.class_counts(&record, side, at)
-                && self.has_enough(&flow, side, at)
+                && self.class_counts(&record, policy, side, at)
+                && self.has_enough(&flow, policy, side, at)
             {
                 verdicts.push(Verdict::Ban(BanVerdict {
                     address,
@@ -381,17 +388,17 @@ impl Judge {
     }
 
     /// Counts a detection of a host that takes part in the flow; whether there are enough for a ban.
-    fn has_enough(&mut self, flow: &FlowId, side: Side, at: Timestamp) -> bool {
-        let enough = self.policy.ban_threshold;
+    fn has_enough(&mut self, flow: &FlowId, policy: &Policy, side: Side, at: Timestamp) -> bool {
+        let enough = policy.ban_threshold;
         let host = self.hosts.entry(flow.end(side).address, at, Host::default);
         host.answerable
             .reach(enough, hash(flow), at, REARM_MICROS, WINDOW)
     }
 
     /// Maintenance of a DHT routing table counts once it was seen with two remotes, or beside BitTorrent.
-    fn class_counts(&mut self, record: &Record, side: Side, at: Timestamp) -> bool {
+    fn class_counts(&mut self, record: &Record, policy: &Policy, side: Side, at: Timestamp) -> bool {
         let class = record.best.evidence.class;
-        if !self.policy.classes.contains(&class) {
+        if !policy.classes.contains(&class) {
             return false;
         }
         if class != Class::DhtMaintenance {
@@ -399,25 +406,6 @@ impl Judge {
         }
         let host = self.hosts.get(&record.best.flow.end(side).address, at);
         host.is_some_and(|host| host.dht.count(at, CONFIRMED) >= 2 || host.confirmed.count(at, CONFIRMED) > 0)
-    }
-
-    /// The ends that the policy allows to be banned; who of them takes part is decided elsewhere.
-    fn targets(&self, flow: &FlowId, addresses: &dyn Addresses) -> &'static [Side] {
-        const BOTH: &[Side] = &[Side::Originator, Side::Responder];
-        let bannable_local = |side: Side| {
-            let address = flow.end(side).ip();
-            addresses.is_local(address) && addresses.may_be_banned(address)
-        };
-        match self.policy.target {
-            BanTarget::Client => &[Side::Originator],
-            BanTarget::Remote => &[Side::Responder],
-            BanTarget::Source | BanTarget::Both => BOTH,
-            BanTarget::Auto => match (bannable_local(Side::Originator), bannable_local(Side::Responder)) {
-                (true, false) => &[Side::Originator],
-                (false, true) => &[Side::Responder],
-                _ => BOTH,
-            },
-        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use btblocker_detectors::{Class, Sensitivity, Technique};
+use btblocker_detectors::{Class, Sensitivity, Side, Technique};
+
+use super::report::FlowId;
 
 /// Which end of a BitTorrent flow is banned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,6 +108,31 @@ impl Policy {
     /// Whether a technique is on.
     pub fn uses(&self, technique: Technique) -> bool {
         !self.techniques_off.contains(&technique)
+    }
+
+    /// Whether only conclusive evidence counts on a flow, for one of its ports.
+    pub(super) fn exempts(&self, flow: &FlowId) -> bool {
+        let ports = &self.exempt_ports;
+        ports.contains(&flow.originator.port) || ports.contains(&flow.responder.port)
+    }
+
+    /// The ends that the policy allows to be banned; who of them takes part is decided elsewhere.
+    pub(super) fn targets(&self, flow: &FlowId, addresses: &dyn Addresses) -> &'static [Side] {
+        const BOTH: &[Side] = &[Side::Originator, Side::Responder];
+        let bannable_local = |side: Side| {
+            let address = flow.end(side).ip();
+            addresses.is_local(address) && addresses.may_be_banned(address)
+        };
+        match self.target {
+            BanTarget::Client => &[Side::Originator],
+            BanTarget::Remote => &[Side::Responder],
+            BanTarget::Source | BanTarget::Both => BOTH,
+            BanTarget::Auto => match (bannable_local(Side::Originator), bannable_local(Side::Responder)) {
+                (true, false) => &[Side::Originator],
+                (false, true) => &[Side::Responder],
+                _ => BOTH,
+            },
+        }
     }
 }
 

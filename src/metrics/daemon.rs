@@ -44,6 +44,8 @@ pub struct DaemonCounters {
     pub storm: Number,
     /// Bans that the kernel refused at first; it is asked again.
     pub refused: Number,
+    /// Hosts that were not banned because their interface is only monitored; each once while its ban would last.
+    pub monitored: Number,
     /// Bans that ended by their time.
     pub expired: Number,
     /// Bans that were lifted before their time.

@@ -184,6 +184,7 @@ fn bans(text: &mut String, daemon: &DaemonCounters) {
     .sample(&[("reason", "exempt")], daemon.exempt.get())
     .sample(&[("reason", "full")], daemon.full.get())
     .sample(&[("reason", "storm")], daemon.storm.get())
+    .sample(&[("reason", "monitored")], daemon.monitored.get())
     .sample(&[("reason", "kernel")], daemon.refused.get());
     family(text, "counter", "unbans_total", "Bans that ended, by reason.")
         .sample(&[("reason", "expired")], daemon.expired.get())

@@ -14,11 +14,13 @@ mod dump;
 mod ingress;
 mod namespace;
 mod neighbours;
+mod per_interface;
 mod prefix;
 mod watcher;
 
 pub use ingress::Ingress;
 pub use namespace::separate_namespace;
+pub use per_interface::PerInterface;
 pub use prefix::Prefix;
 pub use watcher::Watcher;
 

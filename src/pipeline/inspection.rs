@@ -7,7 +7,7 @@ use crate::event::{PacketSender, SampleSender};
 use crate::flow::{FlowCounts, FlowHasher, FlowTable, Handle, Inspected, Remembered, Touched, limits};
 use crate::judge::{FlowId, LearnedPeer, Report, Sighting};
 use crate::metrics::Counters;
-use crate::network::Ingress;
+use crate::network::{Ingress, PerInterface};
 use crate::packet::{self, LinkType, PacketView, Reassembler, Skip, TransportView};
 use btblocker_detectors::{Endpoint, Ends, Findings, Options, Timestamp, Transport};
 use std::num::NonZeroU32;
@@ -21,8 +21,8 @@ pub struct Settings {
     pub stream_buffers: u32,
     /// Tunables of the recognition.
     pub options: Options,
-    /// Where tunables come from when they can change; they win over `options`.
-    pub tuning: Option<Published<Options>>,
+    /// Where tunables come from when they can change or differ by interface; they win over `options`.
+    pub tuning: Option<Published<PerInterface<Options>>>,
     /// Seed of the flow table and of the choice of the worker.
     pub hasher: FlowHasher,
     /// Where the beginnings of payloads that give evidence go, if anybody wants them.
@@ -58,8 +58,7 @@ struct Shard {
     /// When the table was last swept.
     swept: Timestamp,
     findings: Findings,
-    options: Options,
-    tuning: Option<Reader<Options>>,
+    tuning: Reader<PerInterface<Options>>,
     ingress: Reader<Ingress>,
     counters: Counters,
     samples: Option<SampleSender>,
@@ -77,14 +76,14 @@ struct Captured<'a> {
 impl Inspection {
     /// One that has seen nothing.
     pub fn new(settings: &Settings, ingress: Reader<Ingress>) -> Self {
+        let fixed = || Published::new(settings.options.into());
         Self {
             reassembler: Reassembler::new(),
             shard: Shard {
                 table: FlowTable::new(settings.hasher.clone(), settings.flows, settings.stream_buffers),
                 swept: Timestamp(0),
                 findings: Findings::new(),
-                options: settings.options,
-                tuning: settings.tuning.as_ref().map(Published::reader),
+                tuning: settings.tuning.clone().unwrap_or_else(fixed).reader(),
                 ingress,
                 counters: Counters::default(),
                 samples: settings.samples.clone(),
@@ -183,10 +182,7 @@ impl Shard {
     /// Takes the newest view of the network and the newest tunables.
     fn refresh(&mut self) {
         self.ingress.refresh();
-        if let Some(tuning) = &mut self.tuning {
-            tuning.refresh();
-            self.options = *tuning.get();
-        }
+        self.tuning.refresh();
     }
 
     fn packet(
@@ -223,9 +219,10 @@ impl Shard {
         out: &mut impl FnMut(Report),
     ) {
         self.findings.clear();
+        let options = self.tuning.get().of(meta.interface);
         let inspected = self
             .table
-            .inspect(touched, meta.at, packet, &self.options, &mut self.findings);
+            .inspect(touched, meta.at, packet, options, &mut self.findings);
         match inspected {
             Inspected::Yes => self.counters.inspected += 1,
             Inspected::Empty => self.counters.empty += 1,

@@ -29,7 +29,12 @@ pub(crate) fn case(name: &str) -> PathBuf {
 
 /// Sends the frames of a case into the cable.
 pub(crate) fn play(name: &str) {
-    let mut wire = pcap::Capture::from_device(PEER).unwrap().open().unwrap();
+    play_into(PEER, name);
+}
+
+/// Sends the frames of a case out of an interface.
+pub(crate) fn play_into(interface: &str, name: &str) {
+    let mut wire = pcap::Capture::from_device(interface).unwrap().open().unwrap();
     let mut source = FileSource::open(&case(name), 0).unwrap();
     let mut batch = FrameBatch::new();
     while source.fill(&mut batch).unwrap() {
@@ -56,8 +61,14 @@ impl Daemon {
 
     /// Starts it with environment variables.
     pub(crate) fn spawn(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::spawn_on(&[WATCHED], arguments, variables)
+    }
+
+    /// The same on these interfaces.
+    pub(crate) fn spawn_on(interfaces: &[&str], arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_btblocker"))
-            .args(["--interface", WATCHED, "--control-socket=", "--state-dir="])
+            .args(["--interface", &interfaces.join(",")])
+            .args(["--control-socket=", "--state-dir="])
             .args(arguments)
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
@@ -105,8 +116,13 @@ impl Daemon {
     }
 
     /// Stops it; everything that it said, and its exit status.
-    pub(crate) fn stop(mut self) -> (Vec<String>, ExitStatus) {
+    pub(crate) fn stop(self) -> (Vec<String>, ExitStatus) {
         self.signal(libc::SIGTERM);
+        self.end()
+    }
+
+    /// Waits for it to end by itself; everything that it said, and its exit status.
+    pub(crate) fn end(mut self) -> (Vec<String>, ExitStatus) {
         let status = self.child.wait().unwrap();
         let mut seen = std::mem::take(&mut self.seen);
         seen.extend(self.lines.iter());

@@ -13,6 +13,7 @@ mod namespace;
 mod detection_log;
 mod environment;
 mod evidence;
+mod interfaces;
 mod lab;
 mod log_lines;
 mod metrics;

@@ -20,7 +20,7 @@ const NOT_BEFORE: Duration = Duration::from_secs(1_735_689_600);
 /// Whether the process has the capabilities.
 pub(super) fn privileges(config: &Config, findings: &mut Vec<Finding>) {
     let held = effective_capabilities();
-    let on_paper = config.monitor_only || config.backend == BackendKind::DryRun;
+    let on_paper = config.holder() == BackendKind::DryRun;
     for (bit, name, needed_for) in [
         (NET_RAW, "CAP_NET_RAW", "capture"),
         (NET_ADMIN, "CAP_NET_ADMIN", "kernel sets"),
