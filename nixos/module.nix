@@ -49,11 +49,6 @@ in
       [ "services" "btblocker" "firewallBackend" ]
       [ "services" "btblocker" "backend" ]
     )
-    (lib.mkRemovedOptionModule [
-      "services"
-      "btblocker"
-      "cleanupInterval"
-    ] "Bans run out in the kernel by themselves, at the second; nothing has to be cleaned up.")
   ];
 
   options.services.btblocker = {
@@ -90,6 +85,9 @@ in
           "generic"
         ])
         "How XDP programs are attached: `auto`, the default, is native where the driver can, else generic.";
+    cleanupInterval = setting duration ''
+      How often bans that have run out are removed from XDP maps: seconds, or text such as `30m`; `5m` by default.
+    '';
     cleanupOnStop = setting lib.types.bool "Lift all bans when the service stops.";
     monitorOnly = setting lib.types.bool "Detect and report, but ban nobody.";
 
@@ -180,6 +178,7 @@ in
       log_format = cfg.logFormat;
       detection_log = cfg.detectionLogPath;
       xdp_mode = cfg.xdpMode;
+      cleanup_interval = cfg.cleanupInterval;
     };
 
     # Where the commands (`btblocker bans`, `unban`) read it, too.

@@ -176,10 +176,12 @@ map evaluate [
     given = enabled {
       backend = "xdp";
       xdpMode = "generic";
+      cleanupInterval = "10m";
     };
     settings = {
       backend = "xdp";
       xdp_mode = "generic";
+      cleanup_interval = "10m";
     };
     modules = [ ];
   }
@@ -247,11 +249,6 @@ map evaluate [
       networking.nftables.flushRuleset = true;
     };
     wrong = [ "flushRuleset = false" ];
-  }
-  {
-    name = "an option that is gone";
-    given = enabled { cleanupInterval = 60; };
-    wrong = [ "Bans run out in the kernel by themselves" ];
   }
   {
     name = "an unknown option";

@@ -213,20 +213,6 @@ let
         });
         config = setAt to (mkIf (getAt from options).isDefined (getAt from config));
       };
-    mkRemovedOptionModule =
-      from: reason:
-      { options, ... }:
-      {
-        options = setAt from (mkOption {
-          type = types.anything;
-        });
-        config.assertions = [
-          {
-            assertion = !(getAt from options).isDefined;
-            message = "The option definition `${concatStringsSep "." from}' no longer has any effect; please remove it. ${reason}";
-          }
-        ];
-      };
 
     types = rec {
       bool = plain "boolean" isBool;

@@ -48,7 +48,7 @@ pub use conntrack::Conntrack;
 pub use dry_run::DryRun;
 pub use proof::{ProofError, prove};
 #[cfg(feature = "xdp")]
-pub use xdp::{Xdp, XdpCounters};
+pub use xdp::Xdp;
 pub use xdp_options::{BadXdpPin, UnknownXdpMode, XdpMode, XdpPin};
 
 /// Which kernel facility holds the bans.

@@ -1,10 +1,13 @@
 //! What a kernel set holds, how it is changed, and the contract of those who hold it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 /// An address or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,6 +144,31 @@ pub struct Held {
     pub remaining: Option<Duration>,
 }
 
+/// What a backend's own program in the kernel did with packets since it was loaded, over all interfaces and CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketCounters {
+    /// Packets that passed.
+    pub passed: u64,
+    /// IPv4 packets dropped.
+    pub dropped_v4: u64,
+    /// IPv6 packets dropped.
+    pub dropped_v6: u64,
+    /// Bytes of dropped packets from the IP header on, as it says.
+    pub dropped_bytes: u64,
+}
+
+impl PacketCounters {
+    /// Name and value of every counter.
+    pub fn named(&self) -> [(&'static str, u64); 4] {
+        [
+            ("passed", self.passed),
+            ("dropped_v4", self.dropped_v4),
+            ("dropped_v6", self.dropped_v6),
+            ("dropped_bytes", self.dropped_bytes),
+        ]
+    }
+}
+
 /// Why a backend could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -265,6 +293,49 @@ pub trait SetBackend: Send {
     /// # Errors
     /// When the sets are missing or the kernel refuses.
     fn list(&mut self) -> Result<Vec<Held>, BackendError>;
+
+    /// Whether nobody but this backend can have changed sets and rules since [`SetBackend::verify`] last succeeded, so
+    /// that nothing has to be compared. `false` where that cannot be told.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn is_untouched(&mut self) -> Result<bool, BackendError> {
+        Ok(false)
+    }
+
+    /// Those of `elements` that the kernel does not hold.
+    ///
+    /// # Errors
+    /// When the sets are missing or the kernel refuses.
+    fn missing(&mut self, elements: &[Element]) -> Result<Vec<Element>, BackendError> {
+        let held: HashSet<Element, RandomState> = self.list()?.into_iter().map(|held| held.element).collect();
+        Ok(elements
+            .iter()
+            .copied()
+            .filter(|element| !held.contains(element))
+            .collect())
+    }
+
+    /// Elements that [`SetBackend::missing`] is to be asked for at once; all of them where it lists the sets.
+    fn compared_at_once(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Frees what the kernel still holds of bans that have run out, where it does not do so by itself; their number.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn sweep(&mut self) -> Result<usize, BackendError> {
+        Ok(0)
+    }
+
+    /// What the backend's own program in the kernel counted; `None` where the kernel's firewall drops.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn packets(&mut self) -> Result<Option<PacketCounters>, BackendError> {
+        Ok(None)
+    }
 
     /// Removes rules and sets. Idempotent; nothing else is touched.
     ///

@@ -12,8 +12,10 @@
 //!    fewer ask;
 //! 5. the duration doubles with each earlier ban that is remembered.
 //!
-//! What the kernel is told is not a list of changes but the state of the elements that changed, so what waits is
+//! What the kernel is told (`manager/kernel.rs`) is not a list of changes but the state of the elements that changed, so what waits is
 //! bounded by the number of bans, and one change that the kernel refuses keeps no other from being made.
+
+mod kernel;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -25,12 +27,7 @@ use foldhash::fast::RandomState;
 
 use super::brake::Brake;
 use super::history::{History, escalated};
-use super::{
-    BackendError, Change, Element, Exemption, Exemptions, Past, Reason, Record, SetBackend, Timeout,
-};
-
-/// Refusals in a row, of changes one by one, after which the kernel is taken to refuse everything.
-const HOPELESS: usize = 4;
+use super::{BackendError, Element, Exemption, Exemptions, Past, Reason, Record, SetBackend};
 
 /// What the ban manager decides by.
 #[derive(Clone, Copy, Debug)]
@@ -87,11 +84,13 @@ pub struct Tally {
     pub expired: u64,
     /// Bans put back because the kernel did not hold them any more.
     pub restored: u64,
+    /// Bans that had run out and were still in the kernel's maps.
+    pub swept: u64,
 }
 
 impl Tally {
     /// Name and value of every counter.
-    pub fn named(&self) -> [(&'static str, u64); 9] {
+    pub fn named(&self) -> [(&'static str, u64); 10] {
         [
             ("renewed", self.renewed),
             ("cached", self.cached),
@@ -102,6 +101,7 @@ impl Tally {
             ("unbanned", self.unbanned),
             ("expired", self.expired),
             ("restored", self.restored),
+            ("swept", self.swept),
         ]
     }
 }
@@ -116,6 +116,10 @@ pub struct Manager {
     dirty: BTreeSet<Element>,
     /// Elements that the kernel refused by themselves; tried again by the reconciliation.
     refused: BTreeSet<Element>,
+    /// Bans that a reconciliation that has begun has not compared with the kernel yet.
+    unchecked: Vec<Element>,
+    /// Bans that it has put back.
+    put_back: usize,
     /// Bans that ran out and that nobody was told of.
     ended: Vec<Element>,
     history: History,
@@ -135,6 +139,8 @@ impl Manager {
             active: HashMap::default(),
             dirty: BTreeSet::new(),
             refused: BTreeSet::new(),
+            unchecked: Vec::new(),
+            put_back: 0,
             ended: Vec::new(),
             history: History::new(policy.escalation, policy.max_bans),
             brake: Brake::new(policy.max_bans_per_minute),
@@ -321,26 +327,6 @@ impl Manager {
         known
     }
 
-    /// Tells the kernel what has changed. What it does not take is tried again later, except that bans for which
-    /// its set has no room are given up. Sets and rules that are missing are made at once, and everything is put
-    /// back into them.
-    ///
-    /// # Errors
-    /// The backend's, unchanged.
-    pub fn flush(&mut self, now: Duration) -> Result<(), BackendError> {
-        if self.dirty.is_empty() {
-            return Ok(());
-        }
-        match self.apply_dirty(now) {
-            Err(BackendError::Missing { .. }) if self.policy.setup => {
-                self.backend.ensure()?;
-                self.dirty.extend(self.active.keys());
-                self.apply_dirty(now)
-            }
-            outcome => outcome,
-        }
-    }
-
     /// Takes over what the kernel holds already, from an earlier run.
     ///
     /// # Errors
@@ -402,30 +388,6 @@ impl Manager {
         self.history.all(now)
     }
 
-    /// Compares what should be banned with what the kernel holds, and has the missing bans put back with
-    /// their remaining time. Returns how many were missing.
-    ///
-    /// # Errors
-    /// The backend's, unchanged.
-    pub fn reconcile(&mut self, now: Duration) -> Result<usize, BackendError> {
-        self.history.prune(now);
-        match self.backend.verify() {
-            Err(BackendError::Missing { .. }) if self.policy.setup => self.backend.ensure()?,
-            outcome => outcome?,
-        }
-        let held: BTreeSet<Element> = self.backend.list()?.iter().map(|held| held.element).collect();
-        let mut missing = 0;
-        for (element, record) in &self.active {
-            if record.deadline > now && !held.contains(element) && self.dirty.insert(*element) {
-                missing += usize::from(!self.refused.contains(element));
-            }
-        }
-        self.dirty.append(&mut self.refused);
-        self.flush(now)?;
-        self.tally.restored += missing as u64;
-        Ok(missing)
-    }
-
     /// Forgets bans that the kernel has let run out.
     pub fn expire(&mut self, now: Duration) {
         let over: Vec<Element> = self
@@ -447,17 +409,6 @@ impl Manager {
     /// Whether the element is to be banned at this time, and the kernel may not know it yet.
     pub fn is_banned(&self, element: Element) -> bool {
         self.active.contains_key(&element)
-    }
-
-    /// Whether the kernel has not taken the latest change of the element.
-    pub fn is_waiting(&self, element: Element) -> bool {
-        self.dirty.contains(&element) || self.refused.contains(&element)
-    }
-
-    /// Bans whose latest change the kernel has not taken.
-    pub fn waiting(&self) -> usize {
-        let waiting = self.dirty.union(&self.refused);
-        waiting.filter(|element| self.is_banned(**element)).count()
     }
 
     /// Bans in force, in no order.
@@ -502,72 +453,5 @@ impl Manager {
             self.ended.push(element);
             self.changed = true;
         }
-    }
-
-    fn apply_dirty(&mut self, now: Duration) -> Result<(), BackendError> {
-        let change = |element: &Element| match self.active.get(element) {
-            Some(record) if record.deadline > now => {
-                Change::Ban(*element, Timeout::from_duration(record.deadline - now))
-            }
-            _ => Change::Unban(*element),
-        };
-        let changes: Vec<Change> = self.dirty.iter().map(change).collect();
-        match self.backend.apply(&changes) {
-            Ok(()) => {
-                let taken = std::mem::take(&mut self.dirty);
-                self.refused.retain(|element| !taken.contains(element));
-                Ok(())
-            }
-            Err(error) if may_concern_one(&error) => self.apply_one_by_one(&changes),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Finds out which changes the kernel takes when it has refused them as a whole. Bans for which there is no
-    /// room are given up; what is refused otherwise while others are taken waits for the reconciliation.
-    fn apply_one_by_one(&mut self, changes: &[Change]) -> Result<(), BackendError> {
-        let (mut taken, mut refused, mut last) = (false, Vec::new(), None);
-        for change in changes {
-            let (Change::Ban(element, _) | Change::Unban(element)) = *change;
-            match self.backend.apply(&[*change]) {
-                Ok(()) => {
-                    taken = true;
-                    self.dirty.remove(&element);
-                    self.refused.remove(&element);
-                }
-                Err(error @ BackendError::Full { .. }) => {
-                    taken = true;
-                    last = Some(error);
-                    self.dirty.remove(&element);
-                    self.active.remove(&element);
-                    self.tally.kernel_full += 1;
-                    self.changed = true;
-                }
-                Err(error) => {
-                    refused.push(element);
-                    let all = !may_concern_one(&error) || (!taken && refused.len() == HOPELESS);
-                    last = Some(error);
-                    if all {
-                        break;
-                    }
-                }
-            }
-        }
-        if taken {
-            for element in refused {
-                self.dirty.remove(&element);
-                self.refused.insert(element);
-            }
-        }
-        last.map_or(Ok(()), Err)
-    }
-}
-
-/// Whether the kernel may have refused for the sake of one change among others.
-fn may_concern_one(error: &BackendError) -> bool {
-    match error {
-        BackendError::Full { .. } => true,
-        BackendError::Kernel { source, .. } => source.kind() != std::io::ErrorKind::TimedOut,
-        _ => false,
     }
 }

@@ -24,6 +24,11 @@ pub(super) struct FakeState {
     pub(super) room: Option<usize>,
     pub(super) refuses_all: bool,
     pub(super) refuses: Option<Element>,
+    /// Whether nobody changed it but the manager.
+    untouched: bool,
+    /// Elements that are compared at once; 0 is all.
+    at_once: usize,
+    verified: usize,
 }
 
 impl FakeSet {
@@ -62,6 +67,7 @@ impl SetBackend for FakeSet {
         Ok(())
     }
     fn verify(&mut self) -> Result<(), BackendError> {
+        self.state().verified += 1;
         match self.state().is_missing {
             true => Err(missing()),
             false => Ok(()),
@@ -110,6 +116,15 @@ impl SetBackend for FakeSet {
             remaining: Some(*end - state.now),
         };
         Ok(state.held.iter().map(held).collect())
+    }
+    fn is_untouched(&mut self) -> Result<bool, BackendError> {
+        Ok(self.state().untouched)
+    }
+    fn compared_at_once(&self) -> usize {
+        match self.state().at_once {
+            0 => usize::MAX,
+            number => number,
+        }
     }
     fn teardown(&mut self) -> Result<(), BackendError> {
         self.state().held.clear();
@@ -338,6 +353,56 @@ fn what_others_removed_comes_back_with_its_remaining_time() {
     assert_eq!(manager.reconcile(secs(30)).unwrap(), 1);
     assert!(!set.state().is_missing);
     assert_eq!(set.remaining(one(7)), Some(70));
+}
+
+#[test]
+fn many_bans_are_compared_in_several_calls() {
+    let (mut manager, set) = manager(POLICY);
+    (0..10).for_each(|number| _ = ban(&mut manager, host(number), 0));
+    manager.flush(secs(0)).unwrap();
+    {
+        let mut state = set.state();
+        state.at_once = 4;
+        state.held.clear();
+    }
+    for (held, put_back, is_over) in [(4, 0, false), (8, 0, false), (10, 10, true), (10, 0, false)] {
+        assert_eq!(manager.reconcile(secs(1)).unwrap(), put_back);
+        assert_eq!((set.state().held.len(), manager.is_comparing()), (held, !is_over));
+    }
+    // What is lifted meanwhile is not put back; what others take away behind the comparison is seen by the next one.
+    set.state().held.clear();
+    (0..5).for_each(|number| _ = manager.unban(one(number)));
+    while manager.is_comparing() || set.state().held.len() < 5 {
+        manager.reconcile(secs(2)).unwrap();
+    }
+    assert_eq!((set.state().held.len(), manager.tally().restored), (5, 10 + 5));
+}
+
+#[test]
+fn a_set_that_nobody_touched_is_not_compared() {
+    let (mut manager, set) = manager(POLICY);
+    ban(&mut manager, host(7), 0);
+    manager.flush(secs(0)).unwrap();
+    {
+        let mut state = set.state();
+        state.untouched = true;
+        state.held.clear();
+    }
+    assert_eq!(
+        (manager.reconcile(secs(1)).unwrap(), set.state().verified),
+        (0, 0)
+    );
+    set.state().refuses_all = true;
+    ban(&mut manager, host(8), 1);
+    assert!(manager.flush(secs(1)).is_err());
+    set.state().refuses_all = false;
+    manager.reconcile(secs(2)).unwrap();
+    assert!(set.remaining(one(8)).is_some(), "what waits is written");
+    set.state().untouched = false;
+    assert_eq!(
+        (manager.reconcile(secs(3)).unwrap(), set.state().verified),
+        (1, 1)
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod manager_tests;
 mod model_tests;
 mod record;
 
-pub use element::{BackendError, Change, Element, Held, SetBackend, Timeout};
+pub use element::{BackendError, Change, Element, Held, PacketCounters, SetBackend, Timeout};
 pub use exempt::{Exemption, Exemptions};
 pub use history::Past;
 pub use manager::{BanPolicy, Manager, Outcome, Tally};

@@ -6,7 +6,7 @@
 use figment::value::{Dict, Map, Value};
 
 /// Variable and key.
-const NAMES: [(&str, &str); 10] = [
+const NAMES: [(&str, &str); 12] = [
     ("INTERFACE", "interface"),
     ("LOG_LEVEL", "log_level"),
     ("BAN_DURATION", "ban_duration"),
@@ -17,17 +17,15 @@ const NAMES: [(&str, &str); 10] = [
     ("ENTROPY_THRESHOLD", "entropy_threshold"),
     ("MIN_PAYLOAD_SIZE", "min_payload_size"),
     ("IPSET_NAME", "set_name"),
+    ("CLEANUP_INTERVAL", "cleanup_interval"),
+    ("XDP_CLEANUP_INTERVAL", "cleanup_interval"),
 ];
 
 /// A key that had another name and is written alike.
 const PORTS: (&str, &str) = ("WHITELIST_PORTS", "exempt_ports");
 
 /// Variables without a meaning here, and why.
-const UNUSED: [(&str, &str); 3] = [
-    ("QUEUE_NUM", "traffic is watched, not queued"),
-    ("CLEANUP_INTERVAL", "the kernel itself ends bans"),
-    ("XDP_CLEANUP_INTERVAL", "the kernel itself ends bans"),
-];
+const UNUSED: [(&str, &str); 1] = [("QUEUE_NUM", "traffic is watched, not queued")];
 
 /// Entropy was measured over whole payloads, in bits per byte; here it is over 96 bytes, which have at most this.
 const MOST_ENTROPY: f32 = 6.585;
@@ -35,10 +33,11 @@ const MOST_ENTROPY: f32 = 6.585;
 /// The name under which the source stands in figment's metadata.
 pub(super) const SOURCE: &str = "former environment";
 
-/// The variable that gave a key its value.
+/// The variable that gave a key its value: of several that are set, the last.
 pub(super) fn variable(key: &str) -> Option<&'static str> {
-    let mut names = NAMES.iter().chain([&PORTS]);
-    names.find(|(_, its)| *its == key).map(|(name, _)| *name)
+    let is_set = |name: &&str| std::env::var(name).is_ok_and(|text| !text.trim().is_empty());
+    let names = NAMES.iter().chain([&PORTS]).filter(|(_, its)| *its == key);
+    names.map(|(name, _)| *name).rfind(is_set)
 }
 
 /// What the variables say.

@@ -220,6 +220,12 @@ impl Sources {
             }
         }
         time(
+            "cleanup_interval",
+            config.cleanup_interval,
+            Duration::from_secs(1),
+            Duration::from_secs(86_400),
+        )?;
+        time(
             "ban_escalation",
             config.ban_escalation,
             Duration::ZERO,
@@ -481,6 +487,7 @@ mod tests {
                 &["interfaces.wg0.ban_duration: 0", "1s to", ".toml:3"],
             ),
             ("[interfaces]\nwg0 = 5", &["interfaces.wg0", ".toml:2"]),
+            ("cleanup_interval = 0", &["cleanup_interval", "1s to 1d"]),
             ("max_bans_per_minute = -1", &["max_bans_per_minute", "-1"]),
             ("state_dir = \"state\"", &["state_dir", "absolute"]),
             ("control_socket = 5", &["control_socket"]),

@@ -115,6 +115,9 @@ pub struct Config {
     /// Where XDP maps are pinned, so that bans outlive the daemon.
     #[serde(with = "values::text")]
     pub xdp_pin: XdpPin,
+    /// How often bans that have run out are removed from XDP maps.
+    #[serde(with = "values::duration")]
+    pub cleanup_interval: Duration,
     /// How long a host is banned.
     #[serde(with = "values::duration")]
     pub ban_duration: Duration,
@@ -246,6 +249,7 @@ impl Default for Config {
             prerouting: false,
             xdp_mode: XdpMode::default(),
             xdp_pin: XdpPin::default(),
+            cleanup_interval: Duration::from_secs(300),
             ban_duration: Duration::from_secs(18_000),
             ban_target: BanTarget::Auto,
             ban_threshold: 1,

@@ -53,6 +53,11 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xdp_pin: Option<String>,
 
+    /// How often bans that have run out are removed from XDP maps [default: 5m]
+    #[arg(long, value_name = "TIME", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleanup_interval: Option<String>,
+
     /// How long a host is banned: seconds, or with a unit such as 30m or 5h [default: 5h]
     #[arg(long, value_name = "TIME", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ const AT_RUNTIME: [&str; 24] = [
     "ban_threshold",
     "block_socks",
     "classes",
+    "cleanup_interval",
     "cleanup_on_stop",
     "detection_log",
     "detection_log_format",

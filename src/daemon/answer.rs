@@ -131,7 +131,7 @@ impl Daemon {
             .chain(self.manager.tally().named())
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
-        json!({
+        let mut status = json!({
             "event": "status",
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -149,6 +149,13 @@ impl Daemon {
             "interfaces": interfaces,
             "bans": bans,
             "counters": counters,
-        })
+        });
+        if let (Ok(Some(packets)), Some(status)) = (self.manager.backend().packets(), status.as_object_mut())
+        {
+            let named = packets.named().into_iter();
+            let named = named.map(|(name, value)| (name.to_owned(), json!(value)));
+            status.insert("xdp".to_owned(), named.collect::<Map<_, _>>().into());
+        }
+        status
     }
 }

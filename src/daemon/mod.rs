@@ -53,7 +53,7 @@ use tell::{Taps, Tell};
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
 /// How often the kernel's set is compared with what should be banned. With a tick on top, what others took away is
-/// back within five seconds.
+/// back within five seconds, as long as comparing takes less than half a second.
 const RECONCILE: Duration = Duration::from_secs(4);
 /// Longest time between two looks at the clock, at signals and at the network.
 const TICK: Duration = Duration::from_millis(500);
@@ -221,6 +221,7 @@ impl Daemon {
         hangup: &AtomicBool,
     ) -> anyhow::Result<()> {
         let mut reconcile_at = Instant::now() + RECONCILE;
+        let mut swept_at = Instant::now();
         // The first tick is at once: it tells the service manager that the watch has begun.
         let mut tick_at = Instant::now();
         let nobody = crossbeam_channel::never();
@@ -245,7 +246,10 @@ impl Daemon {
                         let _ = reply.try_send(self.answer(request, captures));
                     }
                 }
-                default(tick_at.saturating_duration_since(Instant::now())) => {}
+                default(self.leisure(tick_at)) => {}
+            }
+            if self.manager.is_comparing() {
+                self.reconcile();
             }
             let now = Instant::now();
             if now < tick_at {
@@ -275,10 +279,22 @@ impl Daemon {
             self.settle();
             self.watch_storm();
             self.memory.keep(&mut self.manager, self.start.elapsed());
+            if now >= swept_at + self.config.cleanup_interval {
+                swept_at = now;
+                self.sweep();
+            }
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE;
                 self.reconcile();
             }
+        }
+    }
+
+    /// How long to wait for something to happen: not at all while many bans are compared with the kernel.
+    fn leisure(&self, tick_at: Instant) -> Duration {
+        match self.manager.is_comparing() {
+            true => Duration::ZERO,
+            false => tick_at.saturating_duration_since(Instant::now()),
         }
     }
 
@@ -319,6 +335,8 @@ impl Daemon {
     /// Shows what is counted nowhere else.
     fn show(&mut self, reports_waiting: usize, batches_waiting: usize) {
         let active = self.in_force();
+        // What cannot be read now is read at the next turn.
+        let packets = self.manager.backend().packets().ok().flatten();
         let counts = self.tell.turn();
         let now = self.start.elapsed();
         let tally = self.manager.tally();
@@ -331,8 +349,15 @@ impl Daemon {
         counts.lifted.set(tally.unbanned);
         counts.expired.set(tally.expired);
         counts.restored.set(tally.restored);
+        counts.swept.set(tally.swept);
         counts.reports_waiting.set(reports_waiting as u64);
         counts.batches_waiting.set(batches_waiting as u64);
+        if let Some(packets) = packets {
+            counts.xdp_passed.set(packets.passed);
+            counts.xdp_dropped_v4.set(packets.dropped_v4);
+            counts.xdp_dropped_v6.set(packets.dropped_v6);
+            counts.xdp_dropped_bytes.set(packets.dropped_bytes);
+        }
         counts.heartbeat.set(now.as_secs());
     }
 
@@ -354,6 +379,15 @@ impl Daemon {
             warn!("{missing} bans were missing in the kernel and are back");
         }
         self.hear_kernel(outcome.map(drop));
+    }
+
+    fn sweep(&mut self) {
+        if let Err(error) = self.manager.sweep() {
+            warn!(
+                "bans that have run out stay in the kernel's maps: {:#}",
+                anyhow::Error::from(error)
+            );
+        }
     }
 
     /// What the kernel says to changes: a lasting trouble is one line.

@@ -58,6 +58,16 @@ pub struct DaemonCounters {
     pub kernel_errors: Number,
     /// Bans that were missing in the kernel and were put back.
     pub restored: Number,
+    /// Bans that had run out and were removed from XDP maps.
+    pub swept: Number,
+    /// Packets that the XDP program let pass.
+    pub xdp_passed: Number,
+    /// IPv4 packets that the XDP program dropped.
+    pub xdp_dropped_v4: Number,
+    /// IPv6 packets that the XDP program dropped.
+    pub xdp_dropped_v6: Number,
+    /// Bytes of packets that the XDP program dropped.
+    pub xdp_dropped_bytes: Number,
     /// Reports that wait for the judge.
     pub reports_waiting: Number,
     /// Batches that wait for workers.

@@ -71,6 +71,9 @@ pub fn exposition(now: &Snapshot<'_>) -> String {
     recognised(&mut text, now);
     bans(&mut text, now.daemon);
     queues(&mut text, now);
+    if now.backend == "xdp" {
+        xdp(&mut text, now.daemon);
+    }
     text
 }
 
@@ -227,6 +230,18 @@ fn queues(text: &mut String, now: &Snapshot<'_>) {
             daemon.evidence_packets_dropped.get(),
         )
         .sample(&[("place", "notices")], daemon.notices_dropped.get());
+}
+
+fn xdp(text: &mut String, daemon: &DaemonCounters) {
+    let help = "Packets by what the XDP program did with them.";
+    family(text, "counter", "xdp_packets_total", help)
+        .sample(&[("outcome", "passed")], daemon.xdp_passed.get())
+        .sample(&[("outcome", "dropped-v4")], daemon.xdp_dropped_v4.get())
+        .sample(&[("outcome", "dropped-v6")], daemon.xdp_dropped_v6.get());
+    let help = "Bytes of packets that the XDP program dropped, from the IP header on.";
+    family(text, "counter", "xdp_dropped_bytes_total", help).sample(&[], daemon.xdp_dropped_bytes.get());
+    let help = "Bans that had run out and were removed from the XDP maps.";
+    family(text, "counter", "xdp_swept_total", help).sample(&[], daemon.swept.get());
 }
 
 #[cfg(test)]

@@ -17,3 +17,5 @@ mod namespace;
 mod program;
 mod restart;
 mod rights;
+#[cfg(feature = "xdp")]
+mod xdp;

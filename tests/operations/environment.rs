@@ -27,6 +27,8 @@ fn each_variable_sets_its_key() {
         ("ENTROPY_THRESHOLD", "6.25", "entropy_threshold = 6.25"),
         ("MIN_PAYLOAD_SIZE", "99", "min_payload_size = 99"),
         ("IPSET_NAME", "seeders", r#"set_name = "seeders""#),
+        ("CLEANUP_INTERVAL", "60", r#"cleanup_interval = "1m""#),
+        ("XDP_CLEANUP_INTERVAL", "90", r#"cleanup_interval = "90s""#),
         ("WHITELIST_PORTS", "22,443", r#"exempt_ports = ["22","443"]"#),
         ("WHITELIST_PORTS", "22", r#"exempt_ports = ["22"]"#),
     ] {
@@ -58,8 +60,6 @@ fn prefixed_variables_win_and_empty_ones_are_absent() {
 fn variables_without_effect_are_named() {
     for (name, value, why) in [
         ("QUEUE_NUM", "0", "watched, not queued"),
-        ("CLEANUP_INTERVAL", "300", "kernel itself"),
-        ("XDP_CLEANUP_INTERVAL", "300", "kernel itself"),
         ("ENTROPY_THRESHOLD", "7.6", "6.585"),
     ] {
         let (out, err, status) = config(&[(name, value)]);
@@ -79,6 +79,7 @@ fn wrong_values_name_the_variable() {
         ("BAN_DURATION", "0", "1s to"),
         ("LOG_LEVEL", "loud", "loud"),
         ("XDP_MODE", "fast", "fast"),
+        ("XDP_CLEANUP_INTERVAL", "never", "never"),
         ("MIN_PAYLOAD_SIZE", "many", "many"),
         ("WHITELIST_PORTS", "22,ssh", "ssh"),
     ] {

@@ -19,7 +19,7 @@ mod tun;
 use std::time::Duration;
 
 use btblocker::backend::{Options, Xdp, XdpMode, XdpPin};
-use btblocker::ban::{BackendError, Change, Element, SetBackend, Timeout};
+use btblocker::ban::{BackendError, Change, Element, PacketCounters, SetBackend, Timeout};
 
 /// Options for one interface, pinned where the lab has a bpf filesystem.
 fn options(interface: &str, mode: XdpMode) -> Options {
@@ -55,6 +55,11 @@ fn listed(xdp: &mut Xdp) -> Vec<Element> {
     let mut elements: Vec<_> = xdp.list().unwrap().into_iter().map(|held| held.element).collect();
     elements.sort();
     elements
+}
+
+/// What the program counted.
+fn counters(xdp: &mut Xdp) -> PacketCounters {
+    xdp.packets().unwrap().unwrap()
 }
 
 /// The text of an error with its causes.

@@ -6,18 +6,18 @@ use btblocker::backend::{Xdp, XdpMode};
 use btblocker::ban::SetBackend;
 
 use crate::lab::{self, BANNED, From, Lab, OTHERS, Probe, assert_answers, is_silent};
-use crate::{attached, ban, listed, unban};
+use crate::{attached, ban, counters, listed, unban};
 
 /// Asserts that the peer's address is silent, and that the program is why.
-fn assert_dropped(xdp: &Xdp, from: From, probe: Probe, address: &str) {
-    let before = xdp.counters().unwrap();
+fn assert_dropped(xdp: &mut Xdp, from: From, probe: Probe, address: &str) {
+    let before = counters(xdp);
     assert!(
         is_silent(from, probe, address),
         "{probe:?} to {address} from {from:?}"
     );
     // The answer may be later than the probe is patient.
     lab::eventually("the drop to be counted", || {
-        let after = xdp.counters().unwrap();
+        let after = counters(xdp);
         after.dropped_v4 + after.dropped_v6 > before.dropped_v4 + before.dropped_v6
     });
 }
@@ -40,7 +40,7 @@ fn bans_and_unbans(mode: XdpMode, elements: [&'static str; 2]) {
         for (address, other) in BANNED.into_iter().zip(OTHERS) {
             for from in [From::Router, From::Far] {
                 for probe in Probe::ALL {
-                    assert_dropped(&xdp, from, probe, address);
+                    assert_dropped(&mut xdp, from, probe, address);
                     assert_answers(from, probe, other);
                 }
             }
@@ -52,7 +52,7 @@ fn bans_and_unbans(mode: XdpMode, elements: [&'static str; 2]) {
             }
         }
         xdp.apply(&elements.map(|element| ban(element, 600))).unwrap();
-        assert_dropped(&xdp, From::Router, Probe::Udp, BANNED[0]);
+        assert_dropped(&mut xdp, From::Router, Probe::Udp, BANNED[0]);
         xdp.teardown().unwrap();
         for address in BANNED {
             assert_answers(From::Router, Probe::Udp, address);
@@ -84,7 +84,7 @@ fn a_ban_ends_without_user_space() {
             assert_answers(From::Router, Probe::Udp, address);
             xdp.apply(&[ban(address, 2)]).unwrap();
             let start = Instant::now();
-            assert_dropped(&xdp, From::Router, Probe::Udp, address);
+            assert_dropped(&mut xdp, From::Router, Probe::Udp, address);
             assert_answers(From::Router, Probe::Udp, address);
             assert!(
                 start.elapsed() >= Duration::from_millis(1900),

@@ -11,7 +11,7 @@ use btblocker::ban::SetBackend;
 
 use crate::frames::{PORT, udp};
 use crate::lab;
-use crate::{ban, options, text, unban};
+use crate::{ban, counters, options, text, unban};
 
 /// A tun device named `tun0` (`Documentation/networking/tuntap.rst`); writing to the file is receiving from it.
 fn open_tun() -> File {
@@ -64,7 +64,7 @@ fn tunnels_drop_banned_hosts_only() {
                     "{mode}: {banned} before the ban"
                 );
                 xdp.apply(&[ban(banned, 600)]).unwrap();
-                let before = xdp.counters().unwrap();
+                let before = counters(&mut xdp);
                 // Both pass the same queue in order: had the first passed, the socket would hold two.
                 tun.write_all(&bad).unwrap();
                 assert!(
@@ -74,7 +74,7 @@ fn tunnels_drop_banned_hosts_only() {
                 socket.set_nonblocking(true).unwrap();
                 assert!(socket.recv(&mut [0; 64]).is_err(), "{mode}: {banned} passed");
                 socket.set_nonblocking(false).unwrap();
-                let after = xdp.counters().unwrap();
+                let after = counters(&mut xdp);
                 let dropped = after.dropped_v4 + after.dropped_v6 - before.dropped_v4 - before.dropped_v6;
                 assert_eq!(dropped, 1, "{mode}");
                 assert_eq!(

@@ -17,9 +17,9 @@ use std::time::Duration;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use super::pins::Pins;
-use super::table::{Table, Unwritten};
+use super::table::{Read, Table, Unwritten};
 use super::{BACKEND, io_error, kernel};
-use crate::ban::{BackendError, Change, Element, Held, Timeout};
+use crate::ban::{BackendError, Change, Element, Held, PacketCounters, Timeout};
 
 /// How a map must look, so that program and process understand each other.
 pub(super) struct Shape {
@@ -77,19 +77,6 @@ pub(super) const SHAPES: [Shape; 5] = [
     shape("bt_networks6", MapType::LpmTrie, 20, 16),
     shape("bt_counters", MapType::PercpuArray, 4, 32),
 ];
-
-/// What the program counted since its maps were made, over all interfaces and CPUs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct XdpCounters {
-    /// Packets of any kind that the program saw, without those shorter than an Ethernet header.
-    pub packets: u64,
-    /// IPv4 packets dropped.
-    pub dropped_v4: u64,
-    /// IPv6 packets dropped.
-    pub dropped_v6: u64,
-    /// Bytes of dropped packets from the IP header on, as it says.
-    pub dropped_bytes: u64,
-}
 
 /// Open maps.
 #[derive(Debug)]
@@ -161,7 +148,7 @@ impl Maps {
         if let Err(Unwritten { rest, error }) = &written
             && is_full(error)
         {
-            self.list()?;
+            self.sweep()?;
             let done = run.len().saturating_sub(*rest);
             keys.drain(..done * table.key_len());
             values.drain(..done * table.value_len());
@@ -179,45 +166,64 @@ impl Maps {
         })
     }
 
-    /// What is banned now. Removes what has expired.
+    /// What is banned now.
     pub(super) fn list(&self) -> Result<Vec<Held>, BackendError> {
         let now = monotonic_nanos();
         let mut held = Vec::new();
         for table in &self.tables {
-            let failed = |action| move |error| kernel(action, table.name(), error);
-            let read = table.read().map_err(failed("reading"))?;
-            for (key, value) in read.elements() {
-                let Some((element, deadline)) = decode(key, value) else {
-                    continue;
-                };
-                if deadline > now {
+            for (key, value) in read(table)?.elements() {
+                if let Some((element, deadline)) = decode(key, value)
+                    && deadline > now
+                {
                     let remaining = Some(Duration::from_nanos(deadline - now));
                     held.push(Held { element, remaining });
-                } else {
-                    table.remove(key).map_err(failed("sweeping"))?;
                 }
             }
         }
         Ok(held)
     }
 
+    /// Removes what has expired; the number of elements.
+    pub(super) fn sweep(&self) -> Result<usize, BackendError> {
+        let now = monotonic_nanos();
+        let mut swept = 0;
+        for table in &self.tables {
+            for (key, value) in read(table)?.elements() {
+                if decode(key, value).is_some_and(|(_, deadline)| deadline <= now) {
+                    let removed = table.remove(key);
+                    removed.map_err(|error| kernel("sweeping", table.name(), error))?;
+                    swept += 1;
+                }
+            }
+        }
+        Ok(swept)
+    }
+
     /// Sums of all CPUs.
-    pub(super) fn counters(&self) -> Result<XdpCounters, BackendError> {
+    pub(super) fn counters(&self) -> Result<PacketCounters, BackendError> {
         let per_cpu = self
             .counters
             .lookup_percpu(&0_u32.to_ne_bytes(), MapFlags::ANY)
             .map_err(|error| kernel("reading", "bt_counters".to_owned(), io_error(error)))?;
-        let mut sum = XdpCounters::default();
+        let (mut packets, mut sum) = (0_u64, PacketCounters::default());
         for cpu in per_cpu.unwrap_or_default() {
             let mut numbers = cpu.chunks_exact(8).map(number);
             let mut add = |counter: &mut u64| *counter = counter.wrapping_add(numbers.next().unwrap_or(0));
-            add(&mut sum.packets);
+            add(&mut packets);
             add(&mut sum.dropped_v4);
             add(&mut sum.dropped_v6);
             add(&mut sum.dropped_bytes);
         }
+        // Other CPUs go on counting while they are read.
+        sum.passed = packets.saturating_sub(sum.dropped_v4 + sum.dropped_v6);
         Ok(sum)
     }
+}
+
+fn read(table: &Table) -> Result<Read, BackendError> {
+    table
+        .read()
+        .map_err(|error| kernel("reading", table.name(), error))
 }
 
 /// The table that holds an element, as its place in [`SHAPES`].

@@ -39,9 +39,7 @@ use self::maps::Maps;
 use self::pins::{Lock, Pins};
 use self::program::Program;
 use super::{Options, XdpMode};
-use crate::ban::{BackendError, Change, Held, SetBackend};
-
-pub use self::maps::XdpCounters;
+use crate::ban::{BackendError, Change, Held, PacketCounters, SetBackend};
 
 /// Name in reports.
 const BACKEND: &str = "xdp";
@@ -84,14 +82,6 @@ impl Xdp {
             lock: None,
             loaded: None,
         })
-    }
-
-    /// What the program counted since the maps were made.
-    ///
-    /// # Errors
-    /// [`BackendError::Missing`] before [`SetBackend::ensure`] where nothing is pinned.
-    pub fn counters(&self) -> Result<XdpCounters, BackendError> {
-        self.with_maps(Maps::counters)
     }
 
     /// Works on the maps of this process or, before `ensure`, on those that another process pinned.
@@ -255,9 +245,16 @@ impl SetBackend for Xdp {
         self.with_maps(|maps| maps.apply(changes))
     }
 
-    /// Removes what has expired from the maps, too.
     fn list(&mut self) -> Result<Vec<Held>, BackendError> {
         self.with_maps(Maps::list)
+    }
+
+    fn sweep(&mut self) -> Result<usize, BackendError> {
+        self.with_maps(Maps::sweep)
+    }
+
+    fn packets(&mut self) -> Result<Option<PacketCounters>, BackendError> {
+        self.with_maps(Maps::counters).map(Some)
     }
 
     fn teardown(&mut self) -> Result<(), BackendError> {

@@ -1,0 +1,182 @@
+//! What the kernel is told and asked.
+
+use std::time::Duration;
+
+use super::Manager;
+use crate::ban::{BackendError, Change, Element, Timeout};
+
+/// Refusals in a row, of changes one by one, after which the kernel is taken to refuse everything.
+const HOPELESS: usize = 4;
+
+impl Manager {
+    /// Tells the kernel what has changed. What it does not take is tried again later, except that bans for which
+    /// its set has no room are given up. Sets and rules that are missing are made at once, and everything is put
+    /// back into them.
+    ///
+    /// # Errors
+    /// The backend's, unchanged.
+    pub fn flush(&mut self, now: Duration) -> Result<(), BackendError> {
+        if self.dirty.is_empty() {
+            return Ok(());
+        }
+        match self.apply_dirty(now) {
+            Err(BackendError::Missing { .. }) if self.policy.setup => {
+                self.backend.ensure()?;
+                self.dirty.extend(self.active.keys());
+                self.apply_dirty(now)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Compares what should be banned with what the kernel holds, and has the missing bans put back with their
+    /// remaining time. Many bans are compared in several calls, until [`Manager::is_comparing`] is over. Returns how
+    /// many were missing, when all are compared.
+    ///
+    /// # Errors
+    /// The backend's, unchanged. What was to be compared is left to the next reconciliation.
+    pub fn reconcile(&mut self, now: Duration) -> Result<usize, BackendError> {
+        if self.unchecked.is_empty() {
+            self.begin_comparing(now)?;
+        }
+        let outcome = self.compare_some(now);
+        if outcome.is_err() {
+            self.unchecked.clear();
+        }
+        if self.is_comparing() {
+            return Ok(0);
+        }
+        let put_back = std::mem::take(&mut self.put_back);
+        outcome.map(|()| put_back)
+    }
+
+    /// Whether [`Manager::reconcile`] is to be called again at once.
+    pub fn is_comparing(&self) -> bool {
+        !self.unchecked.is_empty()
+    }
+
+    fn begin_comparing(&mut self, now: Duration) -> Result<(), BackendError> {
+        self.history.prune(now);
+        if !self.backend.is_untouched()? {
+            match self.backend.verify() {
+                Err(BackendError::Missing { .. }) if self.policy.setup => self.backend.ensure()?,
+                outcome => outcome?,
+            }
+            self.unchecked.extend(self.active.keys());
+        }
+        Ok(())
+    }
+
+    fn compare_some(&mut self, now: Duration) -> Result<(), BackendError> {
+        let rest = self
+            .unchecked
+            .len()
+            .saturating_sub(self.backend.compared_at_once());
+        let mut some = self.unchecked.split_off(rest);
+        some.retain(|element| {
+            self.active
+                .get(element)
+                .is_some_and(|record| record.deadline > now)
+        });
+        let mut missing = 0;
+        if !some.is_empty() {
+            for element in self.backend.missing(&some)? {
+                let is_new = self.dirty.insert(element);
+                missing += usize::from(is_new && !self.refused.contains(&element));
+            }
+        }
+        self.dirty.append(&mut self.refused);
+        self.flush(now)?;
+        self.tally.restored += missing as u64;
+        self.put_back += missing;
+        Ok(())
+    }
+
+    /// Has the kernel freed of bans that have run out, where it does not do so by itself.
+    ///
+    /// # Errors
+    /// The backend's, unchanged.
+    pub fn sweep(&mut self) -> Result<(), BackendError> {
+        self.tally.swept += self.backend.sweep()? as u64;
+        Ok(())
+    }
+
+    /// Whether the kernel has not taken the latest change of the element.
+    pub fn is_waiting(&self, element: Element) -> bool {
+        self.dirty.contains(&element) || self.refused.contains(&element)
+    }
+
+    /// Bans whose latest change the kernel has not taken.
+    pub fn waiting(&self) -> usize {
+        let waiting = self.dirty.union(&self.refused);
+        waiting.filter(|element| self.is_banned(**element)).count()
+    }
+
+    fn apply_dirty(&mut self, now: Duration) -> Result<(), BackendError> {
+        let change = |element: &Element| match self.active.get(element) {
+            Some(record) if record.deadline > now => {
+                Change::Ban(*element, Timeout::from_duration(record.deadline - now))
+            }
+            _ => Change::Unban(*element),
+        };
+        let changes: Vec<Change> = self.dirty.iter().map(change).collect();
+        match self.backend.apply(&changes) {
+            Ok(()) => {
+                let taken = std::mem::take(&mut self.dirty);
+                self.refused.retain(|element| !taken.contains(element));
+                Ok(())
+            }
+            Err(error) if may_concern_one(&error) => self.apply_one_by_one(&changes),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds out which changes the kernel takes when it has refused them as a whole. Bans for which there is no
+    /// room are given up; what is refused otherwise while others are taken waits for the reconciliation.
+    fn apply_one_by_one(&mut self, changes: &[Change]) -> Result<(), BackendError> {
+        let (mut taken, mut refused, mut last) = (false, Vec::new(), None);
+        for change in changes {
+            let (Change::Ban(element, _) | Change::Unban(element)) = *change;
+            match self.backend.apply(&[*change]) {
+                Ok(()) => {
+                    taken = true;
+                    self.dirty.remove(&element);
+                    self.refused.remove(&element);
+                }
+                Err(error @ BackendError::Full { .. }) => {
+                    taken = true;
+                    last = Some(error);
+                    self.dirty.remove(&element);
+                    self.refused.remove(&element);
+                    self.active.remove(&element);
+                    self.tally.kernel_full += 1;
+                    self.changed = true;
+                }
+                Err(error) => {
+                    refused.push(element);
+                    let all = !may_concern_one(&error) || (!taken && refused.len() == HOPELESS);
+                    last = Some(error);
+                    if all {
+                        break;
+                    }
+                }
+            }
+        }
+        if taken {
+            for element in refused {
+                self.dirty.remove(&element);
+                self.refused.insert(element);
+            }
+        }
+        last.map_or(Ok(()), Err)
+    }
+}
+
+/// Whether the kernel may have refused for the sake of one change among others.
+fn may_concern_one(error: &BackendError) -> bool {
+    match error {
+        BackendError::Full { .. } => true,
+        BackendError::Kernel { source, .. } => source.kind() != std::io::ErrorKind::TimedOut,
+        _ => false,
+    }
+}

@@ -1,0 +1,71 @@
+//! What only the XDP backend has.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::namespace::in_namespace;
+use crate::program::{Daemon, Lab, eventually, wait_for};
+
+/// All of its packets are from or to 10.77.1.11.
+const CASE: &str = "bt-libtorrent-v4";
+
+fn start(lab: &Lab, words: &[&str]) -> Daemon {
+    lab.start(&[&["--xdp-pin", "off", "--xdp-mode", "generic"], words].concat())
+}
+
+fn status(lab: &Lab) -> Value {
+    serde_json::from_str(&lab.say(&["status", "--format", "json"])).unwrap()
+}
+
+#[test]
+fn packets_are_counted_in_status_and_metrics() {
+    in_namespace(|| {
+        let lab = Lab::new("xdp");
+        // Nobody is banned for what is sent.
+        let words = ["--classes", "blizzard", "--metrics-listen", "127.0.0.1:9475"];
+        let _daemon = start(&lab, &words);
+        let counter = |name: &str| status(&lab)["xdp"][name].as_u64().unwrap();
+        lab.say(&["ban", "10.77.1.11", "2001:db8::/32"]);
+        let before = counter("passed");
+        let sent = lab.replay(CASE);
+        wait_for("all IPv4 packets are dropped", || counter("dropped_v4") >= sent);
+        assert!(counter("dropped_bytes") > 20 * sent);
+        lab.say(&["unban", "--all"]);
+        let dropped = counter("dropped_v4");
+        lab.replay(CASE);
+        wait_for("all pass", || counter("passed") >= before + sent);
+        assert_eq!((counter("dropped_v4"), counter("dropped_v6")), (dropped, 0));
+
+        let text = lab.say(&["status"]);
+        let row = format!("{:<24} {dropped}", "xdp.dropped_v4");
+        assert!(text.lines().any(|line| line == row), "{row:?} is not in {text}");
+        wait_for("metrics are served", || {
+            let mut stream = TcpStream::connect("127.0.0.1:9475").unwrap();
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                .unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            let wanted = format!("btblocker_xdp_packets_total{{outcome=\"dropped-v4\"}} {dropped}");
+            text.lines().any(|line| line == wanted)
+        });
+    });
+}
+
+#[test]
+fn cleanup_interval_says_when_maps_are_swept() {
+    for (interval, swept) in [("1s", true), ("1h", false)] {
+        in_namespace(move || {
+            let lab = Lab::new("xdp");
+            let daemon = start(&lab, &["--cleanup-interval", interval]);
+            lab.say(&["ban", "198.51.100.9", "--for", "1s"]);
+            daemon.wait_line("unbanned 198.51.100.9: the time is over");
+            let is_swept = || status(&lab)["bans"]["swept"] == 1;
+            let took = eventually(Duration::from_secs(if swept { 20 } else { 5 }), is_swept);
+            assert_eq!(took.is_some(), swept, "{interval}: {took:?}");
+        });
+    }
+}
