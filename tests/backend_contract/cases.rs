@@ -45,6 +45,7 @@ pub(crate) const ALL: &[Case] = &[
     ),
     ("networks of every size", networks_of_every_size, 65_536),
     ("bans run out", bans_run_out, 65_536),
+    ("what is missing is named", what_is_missing, 65_536),
     ("no changes change nothing", no_changes, 65_536),
 ];
 
@@ -110,6 +111,35 @@ impl Bench {
         let reached = eventually(Duration::from_secs(10), || self.held()[&element(text)] < secs);
         assert!(reached, "the clock of {text} does not run");
     }
+}
+
+fn what_is_missing(bench: &mut Bench) {
+    bench.ensure();
+    let held: Vec<String> = (1..100).map(|n| format!("198.51.100.{n}")).collect();
+    let networks = ["10.0.0.0/8", "2001:db8:1::/64", "2001:db8::1"];
+    let all: Vec<&str> = held.iter().map(String::as_str).chain(networks).collect();
+    let bans: Vec<_> = all.iter().map(|text| ban(text, 600)).collect();
+    bench.apply(&bans);
+    bench.apply(&[ban("192.0.2.1", 1)]);
+    let absent = [
+        "192.0.2.2",
+        "11.0.0.0/8",
+        "10.0.0.1",
+        "2001:db8:2::/64",
+        "2001:db8::2",
+    ];
+    let asked: Vec<Element> = all.iter().chain(&absent).map(|text| element(text)).collect();
+    let mut missing = bench.backend.missing(&asked).unwrap();
+    missing.sort();
+    let mut wanted = absent.map(element);
+    wanted.sort();
+    assert_eq!(missing, wanted);
+    assert_eq!(bench.backend.missing(&[]).unwrap(), []);
+    let short = [element("192.0.2.1")];
+    let gone = eventually(Duration::from_secs(10), || {
+        bench.backend.missing(&short).unwrap() == short
+    });
+    assert!(gone, "a ban that has run out is missing");
 }
 
 fn listed_with_remaining_time(bench: &mut Bench) {

@@ -22,6 +22,11 @@ pub(crate) const ALL: &[Case] = &[
         65_536,
     ),
     ("a flush from outside is seen", flush_from_outside, 65_536),
+    (
+        "changes of others are told from own ones",
+        changes_of_others,
+        65_536,
+    ),
     ("what is taken away is put back", what_is_taken_away, 65_536),
     (
         "a rule in front of ours is not verified and goes",
@@ -211,6 +216,38 @@ fn flush_from_outside(bench: &mut Bench) {
     bench.ensure();
     bench.apply(&[ban("192.0.2.1", 60)]);
     assert_eq!(bench.names(), ["192.0.2.1"]);
+}
+
+fn changes_of_others(bench: &mut Bench) {
+    // An ipset does not tell.
+    let tells = bench.kind == BackendKind::Nftables;
+    assert!(!bench.backend.is_untouched().unwrap(), "nothing is verified");
+    bench.ensure();
+    assert_eq!(bench.backend.is_untouched().unwrap(), tells);
+    let many: Vec<_> = (0..255).map(|n| ban(&format!("192.0.2.{n}"), 600)).collect();
+    bench.apply(&many);
+    bench.apply(&many);
+    bench.apply(&[unban("192.0.2.1"), ban("10.0.0.0/8", 60), unban("203.0.113.1")]);
+    if tells {
+        assert!(bench.try_apply(&[ban("10.1.0.0/16", 60)]).is_err());
+    }
+    assert_eq!(bench.backend.is_untouched().unwrap(), tells, "after own changes");
+    for deed in [
+        "nft add table ip foreign",
+        "nft flush set inet btblocker torrent_block",
+        "nft delete element inet btblocker torrent_block '{ 192.0.2.3 }'",
+    ] {
+        if tells {
+            sh(deed);
+            assert!(!bench.backend.is_untouched().unwrap(), "{deed}");
+            bench.apply(&many);
+            assert!(!bench.backend.is_untouched().unwrap(), "{deed}, and own changes");
+            bench.backend.verify().unwrap();
+            assert!(bench.backend.is_untouched().unwrap());
+        }
+    }
+    bench.backend.teardown().unwrap();
+    assert!(bench.backend.verify().is_err() && !bench.backend.is_untouched().unwrap());
 }
 
 fn what_is_taken_away(bench: &mut Bench) {

@@ -34,6 +34,15 @@ impl Message {
         Self { bytes }
     }
 
+    /// Asks for no acknowledgement: a question that is answered with one message or with an error.
+    pub(in crate::backend) fn without_ack(mut self) -> Self {
+        let flags = (libc::NLM_F_REQUEST as u16).to_ne_bytes();
+        if let Some(field) = self.bytes.get_mut(6..8) {
+            field.copy_from_slice(&flags);
+        }
+        self
+    }
+
     /// Appends one attribute.
     pub(in crate::backend) fn put(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         self.nest_as(kind, |message| message.bytes.extend_from_slice(value))

@@ -18,6 +18,10 @@ const DUMP_ATTEMPTS: usize = 5;
 /// Room for one `recv`: the kernel fills dump buffers up to 32 KiB.
 const RECEIVE_BYTES: usize = 64 * 1024;
 
+/// Questions in one datagram: their answers, about 5 KiB each with what the kernel adds, wait in a socket's default
+/// receive buffer (208 KiB) together.
+pub(in crate::backend) const QUESTIONS: usize = 32;
+
 const KIND_ERROR: u16 = libc::NLMSG_ERROR as u16;
 const KIND_DONE: u16 = libc::NLMSG_DONE as u16;
 const DUMP_INTERRUPTED: u16 = libc::NLM_F_DUMP_INTR as u16;
@@ -68,6 +72,35 @@ impl Channel {
                     Ok(false)
                 }
             }
+        })
+    }
+
+    /// Sends questions in one datagram, each made with [`Message::without_ack`], and hands over their answers in
+    /// order: the attributes, or nothing when what is asked for does not exist. At most [`QUESTIONS`].
+    pub(in crate::backend) fn ask_each(
+        &mut self,
+        questions: impl Iterator<Item = Message>,
+        mut on_answer: impl FnMut(Option<Attributes<'_>>),
+    ) -> io::Result<()> {
+        let (mut bytes, mut next) = (Vec::new(), self.sequence.wrapping_add(1));
+        for question in questions {
+            self.sequence = self.sequence.wrapping_add(1);
+            bytes.extend(question.finish(self.sequence));
+        }
+        let last = self.sequence;
+        self.exchange(&bytes, |reply| {
+            if reply.sequence != next {
+                return Ok(false);
+            }
+            match reply.kind {
+                KIND_ERROR => match reply.result() {
+                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => on_answer(None),
+                    result => result?,
+                },
+                _ => on_answer(Some(Attributes::of_message(reply.bytes))),
+            }
+            next = next.wrapping_add(1);
+            Ok(reply.sequence == last)
         })
     }
 

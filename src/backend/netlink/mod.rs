@@ -8,4 +8,4 @@ mod attribute;
 mod channel;
 
 pub(super) use attribute::{Attributes, Message, be32, find, find_path, text};
-pub(super) use channel::Channel;
+pub(super) use channel::{Channel, QUESTIONS};

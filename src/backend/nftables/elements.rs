@@ -10,7 +10,7 @@ use nftnl::{Batch, MsgType, NlMsg, nft_nlmsg_maxsize};
 
 use super::sets::{SetSpec, request};
 use crate::backend::Family;
-use crate::backend::netlink::{Attributes, Channel, be32, find, find_path};
+use crate::backend::netlink::{Attributes, Channel, Message, QUESTIONS, be32, find, find_path};
 use crate::backend::ruleset::TABLE;
 use crate::ban::{Element, Held, Timeout};
 
@@ -94,15 +94,28 @@ struct ElementMessage<'a> {
     elements: &'a [(Element, Option<Timeout>)],
 }
 
-impl ElementMessage<'_> {
-    /// The last bytes of an address, as many as the set's family has.
-    fn key<'a>(&self, address: &'a [u8; 16]) -> &'a [u8] {
-        match self.set.family {
-            Family::V4 => address.last_chunk::<4>().map_or(address, <[u8; 4]>::as_slice),
-            Family::V6 => address,
-        }
+impl SetSpec {
+    /// Appends which set is meant.
+    fn put_names(&self, message: &mut Message) {
+        message.put_name(LIST_TABLE, TABLE).put_name(LIST_SET, &self.name);
     }
 
+    /// Appends an element's key: the last bytes of the address, as many as the set's family has.
+    fn put_key(&self, item: &mut Message, address: u128) {
+        let address = address.to_be_bytes();
+        let key = match self.family {
+            Family::V4 => address
+                .last_chunk::<4>()
+                .map_or(&address[..], <[u8; 4]>::as_slice),
+            Family::V6 => &address,
+        };
+        item.nest(ELEMENT_KEY, |item| {
+            item.put(DATA_VALUE, key);
+        });
+    }
+}
+
+impl ElementMessage<'_> {
     fn bytes(&self, sequence: u32, kind: MsgType) -> Vec<u8> {
         let adds = kind == MsgType::Add;
         let mut message = if adds {
@@ -110,16 +123,12 @@ impl ElementMessage<'_> {
         } else {
             request(libc::NFT_MSG_DELSETELEM, 0)
         };
-        message
-            .put_name(LIST_TABLE, TABLE)
-            .put_name(LIST_SET, &self.set.name);
+        self.set.put_names(&mut message);
         message.nest(LIST_ELEMENTS, |list| {
             for (element, timeout) in self.elements {
                 let (first, end) = bounds(*element);
                 list.nest(ELEMENT, |item| {
-                    item.nest(ELEMENT_KEY, |key| {
-                        key.put(DATA_VALUE, self.key(&first.to_be_bytes()));
-                    });
+                    self.set.put_key(item, first);
                     if let Some(timeout) = timeout.filter(|_| adds) {
                         let millis = u64::from(timeout.secs()) * 1000;
                         item.put(ELEMENT_TIMEOUT, &millis.to_be_bytes());
@@ -129,9 +138,7 @@ impl ElementMessage<'_> {
                     continue;
                 };
                 list.nest(ELEMENT, |item| {
-                    item.nest(ELEMENT_KEY, |key| {
-                        key.put(DATA_VALUE, self.key(&end.to_be_bytes()));
-                    });
+                    self.set.put_key(item, end);
                     item.put(ELEMENT_FLAGS, &INTERVAL_END.to_be_bytes());
                 });
             }
@@ -185,7 +192,7 @@ pub(super) fn read(channel: &mut Channel, set: &SetSpec) -> io::Result<Vec<Held>
     let mut edges = channel.dump(
         || {
             let mut message = request(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP);
-            message.put_name(LIST_TABLE, TABLE).put_name(LIST_SET, &set.name);
+            set.put_names(&mut message);
             message
         },
         |list, edges| {
@@ -204,6 +211,38 @@ pub(super) fn read(channel: &mut Channel, set: &SetSpec) -> io::Result<Vec<Held>
             .filter_map(|edge| held(edge.address, bits, bits, edge.remaining))
             .collect()
     })
+}
+
+/// Those of `elements`, which belong into `set`, that the kernel does not hold. Asks for each: the kernel's list of a
+/// set begins anew at the first element for every message of some 700, so listing costs the square of the number.
+pub(super) fn missing(
+    channel: &mut Channel,
+    set: &SetSpec,
+    elements: &[Element],
+) -> io::Result<Vec<Element>> {
+    let mut missing = Vec::new();
+    for elements in elements.chunks(QUESTIONS) {
+        let questions = elements.iter().map(|element| {
+            let mut question = request(libc::NFT_MSG_GETSETELEM, 0).without_ack();
+            set.put_names(&mut question);
+            question.nest(LIST_ELEMENTS, |list| {
+                list.nest(ELEMENT, |item| set.put_key(item, bounds(*element).0));
+            });
+            question
+        });
+        let mut asked = elements.iter();
+        channel.ask_each(questions, |answer| {
+            let Some(element) = asked.next() else { return };
+            let found = answer
+                .and_then(|answer| answer.find(LIST_ELEMENTS))
+                .and_then(|list| edge(find(list, ELEMENT)?));
+            // A network is answered with the interval that it lies in.
+            if found.is_none_or(|found| found.address != bounds(*element).0) {
+                missing.push(*element);
+            }
+        })?;
+    }
+    Ok(missing)
 }
 
 fn edge(element: &[u8]) -> Option<Edge> {

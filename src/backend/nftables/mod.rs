@@ -29,11 +29,16 @@ const KIND: BackendKind = BackendKind::Nftables;
 /// (208 KiB); 64 and 256 cost the same per element (measured), so a larger one would gain nothing.
 const CHANGES_PER_BATCH: usize = 256;
 
+/// Elements that are looked for at once: the judge waits so long for their answers.
+const COMPARED_AT_ONCE: usize = 4_096;
+
 /// Bans in native nftables sets.
 pub(super) struct Nftables {
     channel: Channel,
     sets: Vec<SetSpec>,
     table: TableSpec,
+    /// The number of the kernel's rule set while nobody else changes it; `None` before it was verified.
+    generation: Option<u32>,
 }
 
 impl Nftables {
@@ -58,7 +63,23 @@ impl Nftables {
                     _ => refusal(KIND, "asking for tables", "the kernel", source),
                 }
             })?;
-        Ok(Self { channel, sets, table })
+        Ok(Self {
+            channel,
+            sets,
+            table,
+            generation: None,
+        })
+    }
+
+    /// Sends a batch, and keeps count of the changes that are our own: each batch that takes effect is a generation.
+    fn send(&mut self, batch: Batch) -> io::Result<()> {
+        let outcome = self.channel.commit(batch);
+        self.generation = match &outcome {
+            Ok(()) => self.generation.map(sets::next_generation),
+            // A refused batch changes nothing; of any other error it is not known.
+            Err(error) => self.generation.filter(|_| error.raw_os_error().is_some()),
+        };
+        outcome
     }
 
     fn set_for(&self, element: Element) -> Option<&SetSpec> {
@@ -80,6 +101,11 @@ impl Nftables {
             }
         }
         Ok(missing)
+    }
+
+    fn read_generation(&mut self) -> Result<u32, BackendError> {
+        sets::read_generation(&mut self.channel)
+            .map_err(|source| refusal(KIND, "reading the generation", "the rule set", source))
     }
 
     fn chains(&mut self) -> Result<Vec<ruleset::FoundChain>, BackendError> {
@@ -141,16 +167,14 @@ impl Nftables {
             }
         }
         let Some((set, max)) = full else { return Ok(()) };
-        self.channel
-            .commit(batch)
-            .map_err(|source| match source.raw_os_error() {
-                Some(libc::ENFILE) => BackendError::Full {
-                    backend: KIND.name(),
-                    set,
-                    max,
-                },
-                _ => refusal(KIND, "changing elements", &set_in_table(&set), source),
-            })
+        self.send(batch).map_err(|source| match source.raw_os_error() {
+            Some(libc::ENFILE) => BackendError::Full {
+                backend: KIND.name(),
+                set,
+                max,
+            },
+            _ => refusal(KIND, "changing elements", &set_in_table(&set), source),
+        })
     }
 
     fn delete(&mut self, element: Element) -> Result<(), BackendError> {
@@ -160,8 +184,7 @@ impl Nftables {
         let mut batch = Batch::new();
         ElementBatch::new(set, [(element, None)]).write_deletion(&mut batch);
         let name = set.name.clone();
-        self.channel
-            .commit(batch)
+        self.send(batch)
             .map_err(|source| refusal(KIND, "deleting an element", &set_in_table(&name), source))
     }
 }
@@ -184,8 +207,7 @@ impl SetBackend for Nftables {
             set.write(&table, id, &mut batch);
         }
         self.table.repair(&table, &chains, &mut batch);
-        self.channel
-            .commit(batch)
+        self.send(batch)
             .map_err(|source| refusal(KIND, "creating sets and rules", "table inet btblocker", source))
     }
 
@@ -196,11 +218,44 @@ impl SetBackend for Nftables {
                 object,
             })
         };
+        self.generation = None;
+        let generation = self.read_generation()?;
         if let Some(set) = self.missing_sets()?.first() {
             return missing(set_in_table(&set.name));
         }
         let chains = self.chains()?;
-        self.table.first_gap(&chains).map_or(Ok(()), missing)
+        if let Some(gap) = self.table.first_gap(&chains) {
+            return missing(gap);
+        }
+        self.generation = Some(generation);
+        Ok(())
+    }
+
+    fn is_untouched(&mut self) -> Result<bool, BackendError> {
+        let generation = self.read_generation()?;
+        Ok(self.generation == Some(generation))
+    }
+
+    fn missing(&mut self, elements: &[Element]) -> Result<Vec<Element>, BackendError> {
+        let mut missing = Vec::new();
+        for set in &self.sets {
+            let mine: Vec<Element> = elements
+                .iter()
+                .copied()
+                .filter(|element| set.holds(*element))
+                .collect();
+            let absent = elements::missing(&mut self.channel, set, &mine);
+            missing.extend(
+                absent.map_err(|source| {
+                    refusal(KIND, "looking for elements", &set_in_table(&set.name), source)
+                })?,
+            );
+        }
+        Ok(missing)
+    }
+
+    fn compared_at_once(&self) -> usize {
+        COMPARED_AT_ONCE
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError> {
@@ -243,7 +298,7 @@ impl SetBackend for Nftables {
     fn teardown(&mut self) -> Result<(), BackendError> {
         let mut batch = Batch::new();
         batch.add(&ruleset::table(self.table.family()), MsgType::Del);
-        match self.channel.commit(batch) {
+        match self.send(batch) {
             Err(source) if source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             result => result.map_err(|source| refusal(KIND, "deleting", "table inet btblocker", source)),
         }

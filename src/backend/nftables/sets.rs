@@ -21,6 +21,8 @@ const SET_KEY_TYPE: u16 = 4;
 const SET_DESCRIPTION: u16 = 9;
 const DESCRIPTION_SIZE: u16 = 1;
 
+const GENERATION: u16 = 1;
+
 const INTERVAL: u32 = libc::NFT_SET_INTERVAL as u32;
 const TIMEOUT: u32 = libc::NFT_SET_TIMEOUT as u32;
 const MAP: u32 = libc::NFT_SET_MAP as u32;
@@ -163,6 +165,20 @@ pub(super) fn read(channel: &mut Channel) -> io::Result<Vec<FoundSet>> {
             }
         },
     )
+}
+
+/// The number of the network namespace's rule set, one more after each batch that took effect, whoever sent it.
+pub(super) fn read_generation(channel: &mut Channel) -> io::Result<u32> {
+    let mut generation = None;
+    channel.ask(request(libc::NFT_MSG_GETGEN, 0), |reply| {
+        generation = reply.find(GENERATION).and_then(be32);
+    })?;
+    generation.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The number after the next batch: zero is left out.
+pub(super) fn next_generation(generation: u32) -> u32 {
+    generation.checked_add(1).unwrap_or(1)
 }
 
 fn found_set(set: Attributes<'_>) -> Option<FoundSet> {
