@@ -80,6 +80,21 @@ fn a_ban_is_proven_in_nftables() {
     check_proof("nftables");
 }
 
+#[cfg(feature = "xdp")]
+#[test]
+fn a_ban_is_proven_in_xdp() {
+    in_namespace(|| {
+        let lab = Lab::new("xdp");
+        let (_, found) = findings(&lab, &["--xdp-pin", "off"]);
+        let proof = find(&found, "xdp: a ban drops packets");
+        assert_eq!(proof["level"], "ok", "{proof}");
+        assert!(
+            proof["what"].as_str().unwrap().contains("127.0.0.2 and ::1"),
+            "{proof}"
+        );
+    });
+}
+
 #[test]
 fn what_is_wrong_is_said_with_what_to_do() {
     in_namespace(|| {

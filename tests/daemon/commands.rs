@@ -221,20 +221,44 @@ fn connections_of_a_banned_host_are_forgotten() {
         sh(
             "nft 'add table ip t; add chain ip t c { type filter hook output priority 0; }; add rule ip t c ct state new accept'",
         );
-        let socket = UdpSocket::bind("192.0.2.1:0").unwrap();
+        ip("addr add 2001:db8::1/64 dev bt0 nodad");
+        sh(
+            "nft 'add table ip6 t; add chain ip6 t c { type filter hook output priority 0; }; add rule ip6 t c udp dport 9 ct state new accept'",
+        );
+        let sockets = ["192.0.2.1:0", "[2001:db8::1]:0"].map(|own| UdpSocket::bind(own).unwrap());
         for last in [9, 10] {
-            ip(&format!(
-                "neigh add 192.0.2.{last} lladdr 02:00:00:00:00:{last:02} dev bt0"
-            ));
-            socket.send_to(b"x", format!("192.0.2.{last}:9")).unwrap();
+            for (socket, host) in sockets
+                .iter()
+                .zip([format!("192.0.2.{last}"), format!("2001:db8::{last}")])
+            {
+                ip(&format!(
+                    "neigh add {host} lladdr 02:00:00:00:00:{last:02} dev bt0"
+                ));
+                let host: std::net::IpAddr = host.parse().unwrap();
+                socket.send_to(b"x", (host, 9)).unwrap();
+            }
         }
-        let count = || -> u32 {
-            let text = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap();
-            text.trim().parse().unwrap()
+        // Who is tracked, as the kernel writes addresses there.
+        let tracked = || {
+            let table = std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap();
+            let hosts = [
+                "192.0.2.9",
+                "192.0.2.10",
+                "2001:0db8:0000:0000:0000:0000:0000:0009",
+                "2001:0db8:0000:0000:0000:0000:0000:0010",
+            ];
+            hosts.map(|host| table.contains(&format!("dst={host} ")))
         };
-        assert_eq!(count(), 2);
+        assert_eq!(tracked(), [true; 4]);
         let _daemon = lab.start(&[]);
-        lab.say(&["ban", "192.0.2.9"]);
-        wait_for("the banned host's entry goes, the other's stays", || count() == 1);
+        for (host, left) in [
+            ("192.0.2.9", [false, true, true, true]),
+            ("2001:db8::9", [false, true, false, true]),
+        ] {
+            lab.say(&["ban", host]);
+            wait_for("the banned host's entry goes, the others' stay", || {
+                tracked() == left
+            });
+        }
     });
 }

@@ -12,6 +12,7 @@
 mod check;
 mod commands;
 mod healing;
+mod interfaces;
 #[path = "../namespace/mod.rs"]
 mod namespace;
 mod program;
