@@ -1,9 +1,13 @@
-//! Many bans in each backend: time to load and to list them, and memory; beside a program that is started for
-//! each ban.
+//! Many bans in each backend: time to load, to list and to compare them, and memory; beside a program that is
+//! started for each ban.
 //!
 //! ```text
-//! cargo bench --bench million_bans -- [BANS [BACKEND]]
+//! cargo bench --bench million_bans -- [BANS [BACKEND [nolist]]]
 //! ```
+//! `compare` is what a reconciliation asks the kernel after somebody else changed its sets or rules, `stall` the longest
+//! of its calls: so long the judge does nothing else. `idle` is the same when nobody else did. `nolist` leaves out the
+//! listing, which takes minutes in nftables.
+//!
 //! Runs as root, in a network namespace of its own. Kernel memory is the growth of unreclaimable slabs, vmalloc and
 //! per-CPU memory in `/proc/meminfo`, which other programs move as well; what the kernel itself says of a set is
 //! printed where it says so (`ipset list -t`, `memlock` of BPF maps).
@@ -37,18 +41,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(name) => vec![name.parse()?],
         None => vec![BackendKind::Ipset, BackendKind::Nftables, BackendKind::Xdp],
     };
+    let lists = arguments.get(2).is_none_or(|word| word != "nolist");
     // SAFETY: changes only this thread's network namespace.
     let code = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     if code != 0 {
         return Err("a network namespace is needed: run it as root".into());
     }
     println!(
-        "{:<9} {:>6} {:>9} {:>9} {:>9} {:>12} {:>10} {:>10}  kernel's own count",
-        "backend", "family", "load s", "list s", "empty s", "kernel MiB", "RSS MiB", "peak MiB"
+        "{:<9} {:>6} {:>9} {:>9} {:>10} {:>9} {:>9} {:>9} {:>12} {:>10} {:>10}  kernel's own count",
+        "backend",
+        "family",
+        "load s",
+        "list s",
+        "compare s",
+        "stall ms",
+        "idle ms",
+        "empty s",
+        "kernel MiB",
+        "RSS MiB",
+        "peak MiB"
     );
     for &kind in &kinds {
         for ipv6 in [false, true] {
-            if let Err(error) = measure(kind, ipv6, bans) {
+            if let Err(error) = measure(kind, ipv6, bans, lists) {
                 println!("{kind:<9} {error}");
             }
         }
@@ -87,7 +102,7 @@ fn ban(number: u32, ipv6: bool) -> Change {
     Change::Ban(Element::host(host(number, ipv6)), timeout)
 }
 
-fn measure(kind: BackendKind, ipv6: bool, bans: u32) -> Result<(), Box<dyn Error>> {
+fn measure(kind: BackendKind, ipv6: bool, bans: u32, lists: bool) -> Result<(), Box<dyn Error>> {
     // What was torn down before is freed in the background.
     thread::sleep(Duration::from_secs(3));
     let before = kernel_kib()?;
@@ -106,20 +121,44 @@ fn measure(kind: BackendKind, ipv6: bool, bans: u32) -> Result<(), Box<dyn Error
     let (kernel, rss) = (kernel_kib()?.saturating_sub(before), status_kib("VmRSS:")?);
     let own_count = own_count(kind, ipv6);
     let start = Instant::now();
-    let listed = backend.list()?.len();
+    let listed = if lists {
+        backend.list()?.len()
+    } else {
+        bans as usize
+    };
     let list = start.elapsed();
     if listed != bans as usize {
         return Err(format!("{listed} of {bans} bans are listed").into());
     }
+    let elements: Vec<Element> = (0..bans)
+        .map(|number| Element::host(host(number, ipv6)))
+        .collect();
+    let (mut compare, mut stall) = (Duration::ZERO, Duration::ZERO);
+    backend.verify()?;
+    for some in elements.chunks(backend.compared_at_once()) {
+        let start = Instant::now();
+        let missing = backend.missing(some)?.len();
+        let took = start.elapsed();
+        if missing > 0 {
+            return Err(format!("{missing} bans are missing").into());
+        }
+        (compare, stall) = (compare + took, stall.max(took));
+    }
+    let start = Instant::now();
+    let idle = backend.is_untouched()?;
+    let idle = if idle { start.elapsed() } else { compare };
     let peak = status_kib("VmHWM:")?;
     let start = Instant::now();
     backend.teardown()?;
     let empty = start.elapsed();
     println!(
-        "{kind:<9} {:>6} {:>9.2} {:>9.2} {:>9.2} {:>12} {:>10} {:>10}  {own_count}",
+        "{kind:<9} {:>6} {:>9.2} {:>9.2} {:>10.2} {:>9.1} {:>9.3} {:>9.2} {:>12} {:>10} {:>10}  {own_count}",
         if ipv6 { "ipv6" } else { "ipv4" },
         load.as_secs_f64(),
         list.as_secs_f64(),
+        compare.as_secs_f64(),
+        stall.as_secs_f64() * 1e3,
+        idle.as_secs_f64() * 1e3,
         empty.as_secs_f64(),
         kernel / 1_024,
         rss / 1_024,
