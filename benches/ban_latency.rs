@@ -1,4 +1,4 @@
-//! How long BitTorrent passes: from the packet that proves it to the first packet that is dropped.
+//! How long BitTorrent passes, and how much: from the packet that proves it to the first packet that is dropped.
 //!
 //! ```text
 //! cargo bench --bench ban_latency -- [SAMPLES [PACKETS_PER_SECOND [OPTION OF THE DAEMON...]]]
@@ -6,11 +6,12 @@
 //! A client with many addresses, a router with the real daemon, and a server, each in a network namespace. Per sample,
 //! a fresh address connects and sends a handshake; from then on a probe datagram of the same address leaves every
 //! 100 µs or so. The figure is the time from the handshake to the first probe that does not arrive any more, so it is
-//! rounded up to the next probe. PACKETS_PER_SECOND more datagrams pass the router as background. Needs root and `ip`.
+//! rounded up to the next probe. Then as many addresses upload as fast as they can from the handshake on; the figure is
+//! what arrives. PACKETS_PER_SECOND more datagrams pass the router as background. Needs root and `ip`.
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
@@ -30,6 +31,8 @@ const LOAD_PORT: u16 = 7001;
 const BETWEEN_PROBES: Duration = Duration::from_micros(100);
 /// Silence after which the ban counts as made.
 const SILENCE: Duration = Duration::from_millis(10);
+/// The same for a transfer, whose sender may wait for a core that long.
+const TRANSFER_SILENCE: Duration = Duration::from_millis(100);
 /// After this time a sample counts as never banned.
 const LIMIT: Duration = Duration::from_secs(2);
 /// A handshake (BEP 3) of a made-up client.
@@ -52,9 +55,19 @@ fn main() -> Outcome<()> {
     let router = build()?;
     let _daemon = Daemon::start(options)?;
     let listener = router.server.enter(|| TcpListener::bind((SERVER, PEER_PORT)))??;
+    let received = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&received);
     thread::spawn(move || {
-        // Kept open, so that nothing but the ban ends a flow.
-        let _streams: Vec<TcpStream> = listener.incoming().flatten().collect();
+        for mut stream in listener.incoming().flatten() {
+            let count = Arc::clone(&count);
+            // Ends with the program: nothing but the ban ends a flow.
+            thread::spawn(move || {
+                let mut buffer = vec![0; 1 << 16];
+                while let Ok(len @ 1..) = stream.read(&mut buffer) {
+                    count.fetch_add(len as u64, Ordering::Relaxed);
+                }
+            });
+        }
     });
     let sink = router.server.enter(|| UdpSocket::bind((SERVER, PROBE_PORT)))??;
     sink.set_nonblocking(true)?;
@@ -68,32 +81,87 @@ fn main() -> Outcome<()> {
             Ipv4Addr::from_bits(0x0a64_0000 + sample),
         )?);
     }
+    let mut leaked = Vec::new();
+    for sample in samples..2 * samples {
+        leaked.push(transfer(
+            &router.client,
+            &received,
+            Ipv4Addr::from_bits(0x0a64_0000 + sample),
+        )?);
+    }
     let passed = load.finish();
-    let missing = took.iter().filter(|sample| sample.is_none()).count();
-    let mut took: Vec<Duration> = took.into_iter().flatten().collect();
-    took.sort();
+    println!("{samples} samples, {passed:.0} packets/s in the background, options {options:?}:");
+    show(
+        "time until dropped, ms",
+        took.into_iter().map(|took| Some(took?.as_secs_f64() * 1e3)),
+    );
+    show(
+        "leaked by an upload, KiB",
+        leaked.into_iter().map(|bytes| Some(bytes? as f64 / 1_024.0)),
+    );
+    Ok(())
+}
+
+/// Prints how figures are spread; one that is absent is of a host that was not banned.
+fn show(what: &str, figures: impl Iterator<Item = Option<f64>>) {
+    let (mut known, mut missing) = (Vec::new(), 0);
+    for figure in figures {
+        match figure {
+            Some(figure) => known.push(figure),
+            None => missing += 1,
+        }
+    }
+    known.sort_by(f64::total_cmp);
     let at = |share: f64| {
-        let index = ((took.len() as f64 * share).ceil() as usize).saturating_sub(1);
-        took.get(index).copied().unwrap_or_default().as_secs_f64() * 1e3
+        let index = ((known.len() as f64 * share).ceil() as usize).saturating_sub(1);
+        known.get(index).copied().unwrap_or_default()
     };
     println!(
-        "{samples} samples, {passed:.0} packets/s in the background, options {options:?}: \
-         p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, most {:.2} ms, never banned {missing}",
+        "{what:<26} p50 {:.2}, p90 {:.2}, p99 {:.2}, most {:.2}, never banned {missing}",
         at(0.5),
         at(0.9),
         at(0.99),
         at(1.0)
     );
-    Ok(())
+}
+
+/// One upload: bytes that arrive; `None` when it does not end.
+fn transfer(client: &Space, received: &AtomicU64, address: Ipv4Addr) -> Outcome<Option<u64>> {
+    let mut stream = client.enter(|| connect(address))??;
+    received.store(0, Ordering::Relaxed);
+    let start = Instant::now();
+    stream.write_all(HANDSHAKE)?;
+    stream.set_nonblocking(true)?;
+    let (mut last, mut grown) = (0, start);
+    loop {
+        if stream.write(&[0; 1 << 16]).is_err() {
+            thread::sleep(BETWEEN_PROBES);
+        }
+        let now = received.load(Ordering::Relaxed);
+        if now > last {
+            (last, grown) = (now, Instant::now());
+        }
+        if grown.elapsed() > TRANSFER_SILENCE {
+            return Ok(Some(last));
+        }
+        if start.elapsed() > LIMIT {
+            return Ok(None);
+        }
+    }
+}
+
+/// A connection from an address of the client, whose namespace the calling thread is in.
+fn connect(address: Ipv4Addr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(address.into(), 0).into())?;
+    socket.connect(&SocketAddr::new(SERVER.into(), PEER_PORT).into())?;
+    Ok(socket.into())
 }
 
 /// One sample: time from the handshake to the first dropped probe; `None` when none was dropped.
 fn measure(client: &Space, sink: &UdpSocket, address: Ipv4Addr) -> Outcome<Option<Duration>> {
     let (mut stream, probes) = client.enter(|| -> std::io::Result<(TcpStream, UdpSocket)> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.bind(&SocketAddr::new(address.into(), 0).into())?;
-        socket.connect(&SocketAddr::new(SERVER.into(), PEER_PORT).into())?;
-        Ok((socket.into(), UdpSocket::bind((address, 0))?))
+        Ok((connect(address)?, UdpSocket::bind((address, 0))?))
     })??;
     probes.connect((SERVER, PROBE_PORT))?;
     let mut buffer = [0; 8];

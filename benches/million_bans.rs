@@ -5,12 +5,14 @@
 //! cargo bench --bench million_bans -- [BANS [BACKEND [nolist]]]
 //! ```
 //! `compare` is what a reconciliation asks the kernel after somebody else changed its sets or rules, `stall` the longest
-//! of its calls: so long the judge does nothing else. `idle` is the same when nobody else did. `nolist` leaves out the
-//! listing, which takes minutes in nftables.
+//! of its calls: so long the judge does nothing else. `idle` is the same when nobody else did. These three are CPU
+//! time, the others wall time. `nolist` leaves out the listing, which takes minutes in nftables.
 //!
 //! Runs as root, in a network namespace of its own. Kernel memory is the growth of unreclaimable slabs, vmalloc and
 //! per-CPU memory in `/proc/meminfo`, which other programs move as well; what the kernel itself says of a set is
 //! printed where it says so (`ipset list -t`, `memlock` of BPF maps).
+
+mod measure;
 
 use std::error::Error;
 use std::fs;
@@ -136,17 +138,17 @@ fn measure(kind: BackendKind, ipv6: bool, bans: u32, lists: bool) -> Result<(), 
     let (mut compare, mut stall) = (Duration::ZERO, Duration::ZERO);
     backend.verify()?;
     for some in elements.chunks(backend.compared_at_once()) {
-        let start = Instant::now();
+        let start = cpu();
         let missing = backend.missing(some)?.len();
-        let took = start.elapsed();
+        let took = cpu() - start;
         if missing > 0 {
             return Err(format!("{missing} bans are missing").into());
         }
         (compare, stall) = (compare + took, stall.max(took));
     }
-    let start = Instant::now();
+    let start = cpu();
     let idle = backend.is_untouched()?;
-    let idle = if idle { start.elapsed() } else { compare };
+    let idle = if idle { cpu() - start } else { compare };
     let peak = status_kib("VmHWM:")?;
     let start = Instant::now();
     backend.teardown()?;
@@ -165,6 +167,11 @@ fn measure(kind: BackendKind, ipv6: bool, bans: u32, lists: bool) -> Result<(), 
         peak / 1_024,
     );
     Ok(())
+}
+
+/// CPU time of this thread.
+fn cpu() -> Duration {
+    Duration::from_nanos(measure::cpu_nanos(libc::CLOCK_THREAD_CPUTIME_ID))
 }
 
 /// Kernel memory that sets take, in KiB.

@@ -3,7 +3,7 @@
 use super::Config;
 
 /// Keys that change while the daemon runs.
-const AT_RUNTIME: [&str; 24] = [
+const AT_RUNTIME: [&str; 25] = [
     "allow",
     "ban_duration",
     "ban_target",

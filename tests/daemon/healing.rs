@@ -67,6 +67,7 @@ fn nftables_is_healed() {
             "nft delete table inet btblocker",
             "nft flush chain inet btblocker input",
             "nft flush set inet btblocker torrent_block6",
+            "nft add table ip foreign; nft delete element inet btblocker torrent_block '{ 198.51.100.9 }'",
         ],
     );
 }
