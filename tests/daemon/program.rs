@@ -55,8 +55,15 @@ impl Lab {
 
     /// The program with this lab's folder, and `more` arguments in front, which win.
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_btblocker"));
+        self.command_under(&[], words)
+    }
+
+    /// The same, started by another program with its arguments.
+    fn command_under(&self, launcher: &[&str], words: &[&str]) -> Command {
+        let mut all = launcher.iter().chain([&env!("CARGO_BIN_EXE_btblocker")]);
+        let mut command = Command::new(all.next().unwrap());
         command
+            .args(all)
             .env_clear()
             .env("BTBLOCKER_STATE_DIR", self.path("state"))
             .env("BTBLOCKER_CONTROL_SOCKET", self.path("run/control.sock"))
@@ -90,7 +97,13 @@ impl Lab {
 
     /// Starts a daemon and waits until it is ready.
     pub(crate) fn start(&self, words: &[&str]) -> Daemon {
-        let mut child = self.command(words).stderr(Stdio::piped()).spawn().unwrap();
+        self.start_under(&[], words)
+    }
+
+    /// The same, started by another program with its arguments.
+    pub(crate) fn start_under(&self, launcher: &[&str], words: &[&str]) -> Daemon {
+        let mut command = self.command_under(launcher, words);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (lines, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
         thread::spawn(move || {

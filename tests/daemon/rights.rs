@@ -146,30 +146,48 @@ fn files_outside_are_refused_even_to_root() {
 
 #[test]
 fn programs_are_run_without_capabilities() {
-    in_namespace(|| {
-        let lab = Lab::with_mode("dry-run", 0o777);
-        let (script, said) = (lab.path("tell"), lab.path("said"));
-        fs::write(
-            &script,
-            format!("#!/bin/sh\ngrep -E '^(Cap|NoNew)' /proc/self/status >{said:?}\n"),
-        )
-        .unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        let daemon = lab.start(&["--on-ban", script.to_str().unwrap()]);
-        daemon.wait_line("for the sake of the programs");
-        lab.say(&["ban", "198.51.100.9"]);
-        let text = || fs::read_to_string(&said).unwrap_or_default();
-        wait_for("the program has run", || text().contains("NoNewPrivs"));
-        let text = text();
-        for line in [
-            "CapPrm:\t0000000000000000",
-            "CapEff:\t0000000000000000",
-            "NoNewPrivs:\t1",
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
-        daemon.terminate();
-    });
+    // Started by root; and as a service manager starts it, with capabilities that are passed on (`capabilities(7)`,
+    // ambient set).
+    const SERVICE: &[&str] = &[
+        "setpriv",
+        "--securebits=+noroot",
+        "--inh-caps=-all,+net_raw,+net_admin",
+        "--ambient-caps=-all,+net_raw,+net_admin",
+        "--bounding-set=-all,+net_raw,+net_admin",
+    ];
+    for launcher in [&[], SERVICE] {
+        in_namespace(move || {
+            let lab = Lab::with_mode("nftables", 0o777);
+            let (script, said) = (lab.path("tell"), lab.path("said"));
+            fs::write(
+                &script,
+                format!("#!/bin/sh\ngrep -E '^(Cap|NoNew)' /proc/self/status >{said:?}\n"),
+            )
+            .unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            let daemon = lab.start_under(launcher, &["--on-ban", script.to_str().unwrap()]);
+            daemon.wait_line("for the sake of the programs");
+            assert!(
+                daemon
+                    .fields("CapEff")
+                    .iter()
+                    .all(|held| held == "0000000000003000")
+            );
+            lab.say(&["ban", "198.51.100.9"]);
+            let text = || fs::read_to_string(&said).unwrap_or_default();
+            wait_for("the program has run", || text().contains("NoNewPrivs"));
+            let text = text();
+            for line in [
+                "CapPrm:\t0000000000000000",
+                "CapEff:\t0000000000000000",
+                "CapAmb:\t0000000000000000",
+                "NoNewPrivs:\t1",
+            ] {
+                assert!(text.contains(line), "{launcher:?}: {text}");
+            }
+            daemon.terminate();
+        });
+    }
 }
 
 #[test]
