@@ -107,6 +107,7 @@ mapfile -t capabilities < <(sed -n 's/^#.*docker run.*$/&/p' "$tree/contrib/Dock
 [ "${#capabilities[@]}" -gt 0 ] || fail "the Dockerfile names no capabilities"
 bounds=-all
 for capability in "${capabilities[@]}"; do bounds+=",+$(tr '[:upper:]' '[:lower:]' <<<"$capability")"; done
+in_container() { ip netns exec "$space" chroot "$root" setpriv --bounding-set="$bounds" --no-new-privs "$@"; }
 ip netns exec "$space" chroot "$root" setpriv --bounding-set="$bounds" --no-new-privs "${entry[@]}" --interface lan0 \
     >"$work/daemon.log" 2>&1 &
 daemon=$!
@@ -115,19 +116,19 @@ for _ in $(seq 300); do
     sleep 0.1
 done
 grep -q 'ready: ' "$work/daemon.log" || fail "it is not ready"
-ip netns exec "$space" chroot "$root" "${health[@]}" >/dev/null || fail "the health check fails while it runs"
+in_container "${health[@]}" >/dev/null || fail "the health check fails while it runs"
 
 step "a ban drops"
 from_peer() { ip netns exec "$space-peer" ping -q -c 1 -W "$1" 192.0.2.1 >/dev/null; }
 from_peer 5 || fail "packets do not pass without a ban"
-ip netns exec "$space" chroot "$root" "${entry[@]}" ban 192.0.2.9
+in_container "${entry[@]}" ban 192.0.2.9
 if from_peer 1; then fail "packets of a banned host pass"; fi
-ip netns exec "$space" chroot "$root" "${entry[@]}" unban 192.0.2.9
+in_container "${entry[@]}" unban 192.0.2.9
 from_peer 5 || fail "packets do not pass after the ban was lifted"
 
 step "it stops on its signal"
 kill -TERM "$daemon"
 wait "$daemon" || fail "exit status $?"
 daemon=""
-if ip netns exec "$space" chroot "$root" "${health[@]}" >/dev/null 2>&1; then fail "the health check passes without a daemon"; fi
+if in_container "${health[@]}" >/dev/null 2>&1; then fail "the health check passes without a daemon"; fi
 step "all is well"
