@@ -94,6 +94,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+    /// Watch the running daemon in the terminal: interfaces, rates, techniques, hosts, bans; "q" quits
+    Top,
     /// Check privileges, kernel, interfaces, sets and rules, and prove that a ban drops packets
     Check {
         /// How to print: a table for people, or JSON Lines

@@ -21,6 +21,7 @@
 //! | ban | [`ban`] | verdict and time → change of a kernel set; cache, exemptions, deadlines, reconciliation |
 //! | enforce | [`backend`] | changes → nftables, ipset or XDP; each behind [`ban::SetBackend`] |
 //! | tell | [`event`], [`sink`], [`metrics`], [`logging`] | verdicts and counters → lines, files, numbers, notices |
+//! | show | [`overview`] | hosts, bans, counters over time → one document for terminal, web page and report |
 //! | remember | [`state`] | bans in force → a file that survives restart and reboot |
 //! | give up rights | [`sandbox`] | what the configuration needs → a user, few capabilities, confined files and system calls |
 //! | ask | [`control`] | commands on a unix socket → answers of the running daemon |
@@ -64,6 +65,7 @@ pub mod judge;
 pub mod logging;
 pub mod metrics;
 pub mod network;
+pub mod overview;
 pub mod packet;
 pub mod pipeline;
 pub mod sandbox;

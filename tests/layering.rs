@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["judge", "metrics"],
     &["ban"],
     &["event"],
-    &["backend", "pipeline", "sink"],
+    &["backend", "overview", "pipeline", "sink"],
     &["state", "control"],
     &["config", "logging"],
     &["cli"],

@@ -6,12 +6,14 @@ mod daemon;
 mod merge;
 mod replay;
 mod shell;
+mod top;
 
 pub use bans::{allow, ban, bans, setup, teardown, unban};
 pub use check::check;
 pub use daemon::status;
 pub use replay::{ReplayOptions, replay};
 pub use shell::{completions, man};
+pub use top::top;
 
 use std::io::Write;
 

@@ -316,6 +316,13 @@ impl Sources {
             4 << 20,
         )?;
         number("evidence_keep", config.evidence_keep as u64, 1, 100_000)?;
+        if !config.web_token_file.as_os_str().is_empty() && config.metrics_listen.is_empty() {
+            return Err(ConfigError::Value {
+                key: "web_token_file".to_owned(),
+                problem: "there is no web page without metrics_listen".to_owned(),
+                origin: self.origin("web_token_file"),
+            });
+        }
         number("detection_log_keep", config.detection_log_keep.into(), 0, 1_000)?;
         range(
             "entropy_threshold",
@@ -528,6 +535,10 @@ mod tests {
             (
                 "metrics_listen = \"9475\"",
                 &["metrics_listen", "9475", ".toml:1"],
+            ),
+            (
+                "web_token_file = \"/etc/token\"",
+                &["web_token_file", "without metrics_listen", ".toml:1"],
             ),
         ] {
             let error = with_file(text, Overrides::default()).unwrap_err().to_string();

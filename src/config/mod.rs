@@ -222,9 +222,11 @@ pub struct Config {
     /// How long further notices about the same host are left out.
     #[serde(with = "values::duration")]
     pub webhook_cooldown: Duration,
-    /// Addresses with ports where metrics and health are served over HTTP.
+    /// Addresses with ports where the web page, metrics and health are served over HTTP.
     #[serde(with = "values::list")]
     pub metrics_listen: Vec<SocketAddr>,
+    /// File with the token that lifts bans on the web page; nobody can when empty.
+    pub web_token_file: PathBuf,
     /// What holds on single interfaces, by their names.
     pub interfaces: BTreeMap<String, InterfaceSection>,
     /// Least severity of log lines: error, warn, info, debug or trace.
@@ -295,6 +297,7 @@ impl Default for Config {
             webhook_body: String::new(),
             webhook_cooldown: Duration::from_secs(60),
             metrics_listen: Vec::new(),
+            web_token_file: PathBuf::new(),
             interfaces: BTreeMap::new(),
             log_level: LogLevel::Info,
             log_format: LineFormat::Text,

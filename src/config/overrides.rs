@@ -278,10 +278,15 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_cooldown: Option<String>,
 
-    /// Addresses with ports, separated by commas, where metrics and health are served over HTTP
+    /// Addresses with ports, separated by commas, where the web page, metrics and health are served over HTTP
     #[arg(long, value_name = "ADDRESSES", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<String>,
+
+    /// File with the token that lifts bans on the web page
+    #[arg(long, value_name = "FILE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web_token_file: Option<PathBuf>,
 
     /// Least severity of log lines: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL", global = true)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::ban::{Element, Record};
-use crate::event::rfc3339;
+use crate::overview::{Ban, Overview};
 
 /// What is asked of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub enum Request {
     },
     /// How the daemon is.
     Status {},
+    /// What the daemon has seen and done, as the web page and `top` show it.
+    Overview {},
 }
 
 /// What the daemon answers.
@@ -57,6 +59,8 @@ pub enum Reply {
     Refused(String),
     /// How the daemon is, as an object.
     Status(Value),
+    /// What it has seen and done.
+    Overview(Box<Overview>),
 }
 
 impl Reply {
@@ -76,23 +80,16 @@ impl Reply {
             Self::Done(message) => line(json!({ "ok": true, "message": message })),
             Self::Refused(error) => line(json!({ "ok": false, "error": error })),
             Self::Status(status) => line(status) + &line(json!({ "ok": true })),
+            Self::Overview(overview) => line(json!(overview)) + &line(json!({ "ok": true })),
         }
     }
 }
 
 /// `{"event":"banned",…}`: a ban in force.
 fn banned(element: Element, record: &Record, now: Duration) -> Value {
-    json!({
-        "event": "banned",
-        "address": element.to_string(),
-        "since": rfc3339(record.since),
-        "remaining_seconds": record.deadline.saturating_sub(now).as_secs(),
-        "technique": record.reason.technique,
-        "reason": record.reason.text,
-        "client": record.reason.client,
-        "flows": record.flows,
-        "times": record.times,
-    })
+    let mut line = json!(Ban::new(element, record, now));
+    line["event"] = json!("banned");
+    line
 }
 
 /// Elements as text.

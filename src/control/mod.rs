@@ -19,8 +19,10 @@
 
 mod client;
 mod message;
+mod requests;
 mod server;
 
 pub use client::{AskError, ask};
 pub use message::{Reply, Request};
-pub use server::{Asked, ControlError, Server};
+pub use requests::{Asked, Requests};
+pub use server::{ControlError, Server};

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-
-use super::{Reply, Request};
+use super::{Reply, Requests};
 
 /// Longest request in bytes; the longest sensible one has about 100.
 const MAX_LINE: usize = 4_096;
@@ -23,8 +21,6 @@ const LINE_WITHIN: Duration = Duration::from_secs(5);
 const READ_WITHIN: Duration = Duration::from_secs(30);
 /// How long the daemon may take for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Requests that wait for the daemon at most.
-const WAITING: usize = 16;
 /// How long no connection is taken after taking one failed, as it does when descriptors run out.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -53,31 +49,21 @@ pub enum ControlError {
     },
 }
 
-/// A request, and where its answer goes. The answer is taken without waiting.
-#[derive(Debug)]
-pub struct Asked {
-    /// What is asked.
-    pub request: Request,
-    /// Room for the answer.
-    pub reply: Sender<Reply>,
-}
-
 /// The listening socket; it is removed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
     /// Device and inode, to know it from a successor's.
     identity: Option<(u64, u64)>,
-    asked: Receiver<Asked>,
 }
 
 impl Server {
-    /// Listens on a path. The socket of a daemon that is gone is replaced; it appears with its rights, never
-    /// without.
+    /// Listens on a path and hands on what is asked. The socket of a daemon that is gone is replaced; it appears
+    /// with its rights, never without.
     ///
     /// # Errors
     /// [`ControlError::Alive`] when somebody answers there.
-    pub fn listen(path: &Path) -> Result<Self, ControlError> {
+    pub fn listen(path: &Path, requests: Requests) -> Result<Self, ControlError> {
         let failed = |action, source| ControlError::Io {
             action,
             path: path.to_owned(),
@@ -110,21 +96,14 @@ impl Server {
         let _ = fs::remove_file(private.join("s"));
         let _ = fs::remove_dir(&private);
         let listener = listener?;
-        let (sender, asked) = crossbeam_channel::bounded(WAITING);
         std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || accept(&listener, &sender))
+            .spawn(move || accept(&listener, &requests))
             .map_err(|source| failed("start a thread for", source))?;
         Ok(Self {
             path: path.to_owned(),
             identity: identity(path),
-            asked,
         })
-    }
-
-    /// Requests as they come.
-    pub fn asked(&self) -> &Receiver<Asked> {
-        &self.asked
     }
 }
 
@@ -142,7 +121,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
         .map(|found| (found.dev(), found.ino()))
 }
 
-fn accept(listener: &UnixListener, daemon: &Sender<Asked>) {
+fn accept(listener: &UnixListener, daemon: &Requests) {
     let clients = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else {
@@ -189,7 +168,7 @@ impl Drop for Place {
 }
 
 /// Serves one client until it leaves or is too slow.
-fn serve(stream: &UnixStream, daemon: &Sender<Asked>) -> io::Result<()> {
+fn serve(stream: &UnixStream, daemon: &Requests) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
         let Some(line) = read_line(stream, &mut buffer)? else {
@@ -233,20 +212,11 @@ fn read_line(mut stream: &UnixStream, buffer: &mut Vec<u8>) -> io::Result<Option
     }
 }
 
-fn answer(line: &[u8], daemon: &Sender<Asked>) -> Reply {
-    let request = match serde_json::from_slice(line) {
-        Ok(request) => request,
-        Err(error) => return Reply::Refused(format!("no request: {error}")),
-    };
-    let (reply, answered) = crossbeam_channel::bounded(1);
-    let busy = || Reply::Refused("the daemon is too busy to answer".to_owned());
-    if daemon
-        .send_timeout(Asked { request, reply }, ANSWER_WITHIN)
-        .is_err()
-    {
-        return busy();
+fn answer(line: &[u8], daemon: &Requests) -> Reply {
+    match serde_json::from_slice(line) {
+        Ok(request) => daemon.ask(request, ANSWER_WITHIN),
+        Err(error) => Reply::Refused(format!("no request: {error}")),
     }
-    answered.recv_timeout(ANSWER_WITHIN).unwrap_or_else(|_| busy())
 }
 
 fn write_within(mut stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
@@ -275,13 +245,13 @@ mod tests {
     use std::io::{BufRead, BufReader};
 
     use super::*;
-    use crate::control::{AskError, ask};
+    use crate::control::{AskError, Asked, Request, ask};
 
     /// A server whose daemon says which request it got.
     fn server(folder: &Path) -> (PathBuf, Server) {
         let path = folder.join("run/control.sock");
-        let server = Server::listen(&path).unwrap();
-        let asked = server.asked().clone();
+        let (requests, asked) = Requests::queue();
+        let server = Server::listen(&path, requests).unwrap();
         std::thread::spawn(move || {
             for Asked { request, reply } in asked {
                 let _ = reply.try_send(match request {
@@ -323,15 +293,16 @@ mod tests {
     fn a_second_server_is_refused_and_a_stale_socket_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let (path, server) = server(folder.path());
-        let error = Server::listen(&path).unwrap_err();
+        let listen = || Server::listen(&path, Requests::queue().0);
+        let error = listen().unwrap_err();
         assert!(matches!(error, ControlError::Alive(_)), "{error}");
         assert!(error.to_string().contains("another btblocker is running"));
         drop(server);
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "a socket that nobody listens on");
-        drop(Server::listen(&path).unwrap());
+        drop(listen().unwrap());
         fs::write(&path, "a file").unwrap();
-        assert!(matches!(Server::listen(&path), Err(ControlError::InTheWay(_))));
+        assert!(matches!(listen(), Err(ControlError::InTheWay(_))));
         assert_eq!(fs::read(&path).unwrap(), b"a file");
     }
 

@@ -48,6 +48,7 @@ impl Daemon {
             }
             Request::Allow { address } => self.allow(address),
             Request::Status {} => Reply::Status(self.status(captures)),
+            Request::Overview {} => Reply::Overview(Box::new(self.overview(captures))),
         }
     }
 

@@ -16,8 +16,10 @@ mod memory;
 mod monitored;
 mod notify;
 mod reload;
+mod seen;
 mod serve;
 mod tell;
+mod web;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -31,7 +33,7 @@ use crate::backend;
 use crate::ban::{BackendError, Element, Manager, Outcome};
 use crate::capture::{Stop, interface_names};
 use crate::config::{BanRule, Config, Overrides};
-use crate::control::{Asked, ControlError, Server};
+use crate::control::{Asked, ControlError, Requests, Server};
 use crate::event;
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
@@ -47,8 +49,10 @@ use decided::{Decided, Decision, Fate};
 use memory::{Memory, wall_clock};
 use monitored::Monitored;
 use notify::ServiceManager;
+use seen::Seen;
 use serve::Served;
 use tell::{Taps, Tell};
+use web::{Token, Web};
 
 /// Reports that wait for the judge at most; each takes about 250 bytes.
 const REPORTS: usize = 16_384;
@@ -66,6 +70,7 @@ const TICK: Duration = Duration::from_millis(500);
 pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     // What root's view of the machine tells is read first, and no thread runs before rights are given up.
     let network = Network::read()?;
+    let token = Token::configured(config)?;
     let confinement = sandbox::enter(&config.rights(overrides))?;
     for note in &confinement.notes {
         warn!("{note}");
@@ -88,7 +93,8 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     }
     let answerable = Answerable::new(config, &network, &[]);
     let (tell, taps) = Tell::start(config, &interfaces)?;
-    let control = control(config)?;
+    let (requests, asked) = Requests::queue();
+    let control = control(config, requests.clone())?;
     let start = Instant::now();
     let mut manager = manager(config, &interfaces, &answerable)?;
     let memory = Memory::recall(config, &mut manager, start.elapsed())?;
@@ -103,7 +109,9 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         answerable,
         allowed: Vec::new(),
         memory,
-        control,
+        _control: control,
+        asked,
+        seen: Seen::default(),
         connections: Connections::start(config)?,
         judge: Judge::new(config.policies(&interfaces)),
         ban_rules: config.ban_rules(&interfaces),
@@ -126,7 +134,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         start: daemon.start,
         interfaces: OnceLock::new(),
     });
-    serve::start(config, &served)?;
+    serve::start(config, &served, Web::new(requests, token))?;
     let outcome = daemon.watch(&stop, &hangup, taps, &served);
     daemon.tell.finish();
     outcome
@@ -147,7 +155,11 @@ struct Daemon {
     /// Whom a command exempted until the end of this run.
     allowed: Vec<Element>,
     memory: Memory,
-    control: Option<Server>,
+    /// The socket is there as long as this is.
+    _control: Option<Server>,
+    /// Requests from the socket and the web page.
+    asked: Receiver<Asked>,
+    seen: Seen,
     connections: Connections,
     judge: Judge,
     ingress: Published<Ingress>,
@@ -224,11 +236,7 @@ impl Daemon {
         let mut swept_at = Instant::now();
         // The first tick is at once: it tells the service manager that the watch has begun.
         let mut tick_at = Instant::now();
-        let nobody = crossbeam_channel::never();
-        let asked = self
-            .control
-            .as_ref()
-            .map_or(nobody, |server| server.asked().clone());
+        let asked = self.asked.clone();
         loop {
             select! {
                 recv(heard) -> report => {
@@ -257,6 +265,7 @@ impl Daemon {
             }
             tick_at = now + TICK;
             self.show(heard.len(), workers.waiting());
+            self.record(captures);
             if stop.is_stopped() {
                 return Ok(());
             }
@@ -306,6 +315,7 @@ impl Daemon {
             match verdict {
                 Verdict::Flow(flow) => {
                     self.tell.flow(&flow);
+                    self.seen.hosts.flow(&flow);
                     for end in [flow.flow.originator, flow.flow.responder] {
                         self.manager.count_flow(end.ip());
                     }
@@ -327,6 +337,7 @@ impl Daemon {
                         self.decided.add(element, Decision::Ban(Box::new(ban)));
                     }
                     self.tell.asked(&ban, element, &outcome);
+                    self.seen.hosts.ban(&ban, outcome);
                 }
             }
         }
@@ -501,11 +512,11 @@ fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> a
 
 /// The control socket, if it is wanted and can be made. That another daemon is alive is an error; that there is no
 /// place for the socket costs commands only.
-fn control(config: &Config) -> anyhow::Result<Option<Server>> {
+fn control(config: &Config, requests: Requests) -> anyhow::Result<Option<Server>> {
     let Some(path) = config.control_path() else {
         return Ok(None);
     };
-    match Server::listen(&path) {
+    match Server::listen(&path, requests) {
         Ok(server) => Ok(Some(server)),
         Err(error @ ControlError::Alive(_)) => Err(error.into()),
         Err(error) => {

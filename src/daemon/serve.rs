@@ -1,4 +1,4 @@
-//! What is served over HTTP: `/metrics` for Prometheus and `/healthz`.
+//! What is served over HTTP: the web page, `/metrics` for Prometheus and `/healthz`.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
@@ -9,7 +9,9 @@ use log::info;
 use crate::capture::KernelCounters;
 use crate::config::Config;
 use crate::metrics::{Board, CONTENT_TYPE, DaemonCounters, Snapshot, exposition};
-use crate::sink::{Page, Pages, serve};
+use crate::sink::{HttpRequest, Method, Page, Pages, Status, serve};
+
+use super::web::Web;
 
 /// Seconds without a turn of the judge's thread after which the program is not healthy: it turns twice a second.
 const HEARTBEAT: u64 = 10;
@@ -25,28 +27,27 @@ pub(super) struct Served {
 }
 
 /// Begins to serve where the configuration says so.
-pub(super) fn start(config: &Config, served: &Arc<Served>) -> anyhow::Result<()> {
+pub(super) fn start(config: &Config, served: &Arc<Served>, web: Web) -> anyhow::Result<()> {
     let (began, served) = (SystemTime::now(), Arc::clone(served));
     let started = began.duration_since(SystemTime::UNIX_EPOCH);
     let started = started.unwrap_or_default().as_secs();
-    let pages: Pages = Arc::new(move |path| served.page(path, started));
+    let pages: Pages = Arc::new(move |request| served.page(request, started).or_else(|| web.page(request)));
     for address in serve(&config.metrics_listen, &pages).context("metrics_listen")? {
-        info!("metrics are served at http://{address}/metrics");
+        info!("the web page is served at http://{address}/, metrics at http://{address}/metrics");
     }
     Ok(())
 }
 
 impl Served {
-    fn page(&self, path: &str, started: u64) -> Option<Page> {
-        match path {
-            "/metrics" => Some(Page {
-                good: true,
-                kind: CONTENT_TYPE,
-                body: self.metrics(started),
-            }),
-            "/healthz" => Some(self.health()),
-            _ => None,
-        }
+    fn page(&self, request: &HttpRequest<'_>, started: u64) -> Option<Page> {
+        Some(match (request.method, request.path) {
+            (Method::Get, "/metrics") => Page::new(Status::Ok, CONTENT_TYPE, self.metrics(started)),
+            (Method::Get, "/healthz") => self.health(),
+            (Method::Post, "/metrics" | "/healthz") => {
+                Page::text(Status::MethodNotAllowed, "this can only be read")
+            }
+            _ => return None,
+        })
     }
 
     fn metrics(&self, started: u64) -> String {
@@ -73,15 +74,13 @@ impl Served {
             .elapsed()
             .as_secs()
             .saturating_sub(self.counts.heartbeat.get());
-        let body = match (self.interfaces.get(), silent) {
-            (None, _) => "starting\n".to_owned(),
-            (Some(_), HEARTBEAT..) => format!("the judge's thread is silent for {silent} s\n"),
-            (Some(_), _) => "ok\n".to_owned(),
-        };
-        Page {
-            good: body == "ok\n",
-            kind: "text/plain; charset=utf-8",
-            body,
+        match (self.interfaces.get(), silent) {
+            (None, _) => Page::text(Status::Unavailable, "starting"),
+            (Some(_), HEARTBEAT..) => {
+                let trouble = format!("the judge's thread is silent for {silent} s");
+                Page::text(Status::Unavailable, &trouble)
+            }
+            (Some(_), _) => Page::text(Status::Ok, "ok"),
         }
     }
 }

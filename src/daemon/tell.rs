@@ -66,6 +66,11 @@ impl Tell {
         Ok((tell, taps))
     }
 
+    /// How info-hashes are shown.
+    pub(super) const fn info_hashes(&self) -> &InfoHashes {
+        &self.info_hashes
+    }
+
     /// Name of an interface by its number.
     pub(super) fn interface(&self, number: u16) -> Arc<str> {
         let name = self.interfaces.get(usize::from(number));

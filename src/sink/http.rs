@@ -1,8 +1,9 @@
-//! A small HTTP server for pages that programs poll: metrics, health.
+//! A small HTTP server for the web page and for what programs poll: metrics, health.
 //!
 //! Promise: at most four connections at one time per address, each over after five seconds, whatever the
-//! other side does. Only GET and HEAD, one request per connection, no bodies, no TLS.
+//! other side does. Only GET, HEAD and POST, one request per connection, no TLS. Bodies of requests are not read.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -15,19 +16,108 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest request head in bytes.
 const HEAD: usize = 8 * 1024;
 
-/// What a path shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Whether all is well: status 200, else 503.
-    pub good: bool,
-    /// What `Content-Type` says.
-    pub kind: &'static str,
-    /// The text.
-    pub body: String,
+/// What is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// To read: GET, or HEAD, whose answer has no body.
+    Get,
+    /// To change something.
+    Post,
 }
 
-/// Gives the page of a path, if there is one. Called by several threads.
-pub type Pages = Arc<dyn Fn(&str) -> Option<Page> + Send + Sync>;
+/// What a browser or program asks for. Everything in it is the other side's.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpRequest<'a> {
+    /// Who asks.
+    pub from: SocketAddr,
+    /// What is wanted.
+    pub method: Method,
+    /// The path without the query.
+    pub path: &'a str,
+    /// What stands behind the `?`; empty when nothing does.
+    pub query: &'a str,
+    /// Name or address under which this server was asked, with the port.
+    pub host: Option<&'a str>,
+    /// Scheme, name and port of the page that asks, where a browser says so.
+    pub origin: Option<&'a str>,
+    /// The header `Authorization`.
+    pub authorization: Option<&'a str>,
+}
+
+/// How a request ended (RFC 9110 section 15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// 200.
+    Ok,
+    /// 400.
+    BadRequest,
+    /// 401.
+    Unauthorized,
+    /// 403.
+    Forbidden,
+    /// 404.
+    NotFound,
+    /// 405.
+    MethodNotAllowed,
+    /// 431.
+    HeadTooLarge,
+    /// 503.
+    Unavailable,
+}
+
+impl Status {
+    const fn line(self) -> &'static str {
+        match self {
+            Self::Ok => "200 OK",
+            Self::BadRequest => "400 Bad Request",
+            Self::Unauthorized => "401 Unauthorized\r\nWWW-Authenticate: Bearer",
+            Self::Forbidden => "403 Forbidden",
+            Self::NotFound => "404 Not Found",
+            Self::MethodNotAllowed => "405 Method Not Allowed\r\nAllow: GET, HEAD",
+            Self::HeadTooLarge => "431 Request Header Fields Too Large",
+            Self::Unavailable => "503 Service Unavailable",
+        }
+    }
+}
+
+/// What `Content-Type` says of plain text.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How the request ended.
+    pub status: Status,
+    /// What `Content-Type` says.
+    pub kind: &'static str,
+    /// Further header lines: name and value.
+    pub headers: Vec<(&'static str, &'static str)>,
+    /// The text.
+    pub body: Cow<'static, str>,
+}
+
+impl Page {
+    /// A page without further header lines.
+    pub fn new(status: Status, kind: &'static str, body: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            kind,
+            headers: Vec::new(),
+            body: body.into(),
+        }
+    }
+    /// A line of text.
+    pub fn text(status: Status, line: &str) -> Self {
+        Self::new(status, TEXT, format!("{line}\n"))
+    }
+    /// The name of the status as a line of text.
+    fn bare(status: Status) -> Self {
+        Self::text(status, status.line().lines().next().unwrap_or_default())
+    }
+}
+
+/// Answers requests; `None` is 404. Called by several threads.
+pub type Pages = Arc<dyn Fn(&HttpRequest<'_>) -> Option<Page> + Send + Sync>;
 
 /// Why pages are not served.
 #[derive(Debug, thiserror::Error)]
@@ -65,22 +155,22 @@ fn accept(listener: &TcpListener, pages: &Pages) {
     loop {
         match listener.accept() {
             // A client that does not wait for its answer is not an error.
-            Ok((stream, _)) => drop(answer(stream, pages)),
+            Ok((stream, from)) => drop(answer(stream, from, pages)),
             // No descriptor is free: not for long, one would hope.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
 }
 
-fn answer(mut stream: TcpStream, pages: &Pages) -> io::Result<()> {
+fn answer(mut stream: TcpStream, from: SocketAddr, pages: &Pages) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut head = [0; HEAD];
     let mut length = 0;
-    let (status, page, with_body) = loop {
+    let (page, with_body) = loop {
         stream.set_read_timeout(Some(remaining(deadline)?))?;
         let free = head.get_mut(length..).unwrap_or_default();
         if free.is_empty() {
-            break ("431 Request Header Fields Too Large", None, true);
+            break (Page::bare(Status::HeadTooLarge), true);
         }
         match stream.read(free)? {
             0 => return Ok(()),
@@ -91,35 +181,70 @@ fn answer(mut stream: TcpStream, pages: &Pages) -> io::Result<()> {
         match request.parse(head.get(..length).unwrap_or_default()) {
             Ok(httparse::Status::Partial) => {}
             Ok(httparse::Status::Complete(_)) => {
-                let path = request.path.unwrap_or_default();
-                let path = path.split('?').next().unwrap_or_default();
-                break match request.method {
-                    Some(method @ ("GET" | "HEAD")) => match pages(path) {
-                        Some(page) if page.good => ("200 OK", Some(page), method == "GET"),
-                        Some(page) => ("503 Service Unavailable", Some(page), method == "GET"),
-                        None => ("404 Not Found", None, method == "GET"),
-                    },
-                    _ => ("405 Method Not Allowed\r\nAllow: GET, HEAD", None, true),
-                };
+                break (page(&request, from, pages), request.method != Some("HEAD"));
             }
-            Err(_) => break ("400 Bad Request", None, true),
+            Err(_) => break (Page::bare(Status::BadRequest), true),
         }
     };
-    let page = page.unwrap_or_else(|| Page {
-        good: false,
-        kind: "text/plain; charset=utf-8",
-        body: format!("{}\n", status.lines().next().unwrap_or_default()),
-    });
     let mut text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Content-Type-Options: nosniff\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n",
+        page.status.line(),
         page.kind,
         page.body.len()
     );
+    for (name, value) in page.headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
     if with_body {
         text.push_str(&page.body);
     }
     send(&mut stream, text.as_bytes(), deadline)?;
     stream.shutdown(Shutdown::Write)
+}
+
+fn page(request: &httparse::Request<'_, '_>, from: SocketAddr, pages: &Pages) -> Page {
+    let method = match request.method {
+        Some("GET" | "HEAD") => Method::Get,
+        Some("POST") => Method::Post,
+        _ => return Page::bare(Status::MethodNotAllowed),
+    };
+    let target = request.path.unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (Ok(host), Ok(origin), Ok(authorization)) = (
+        header(request, "host"),
+        header(request, "origin"),
+        header(request, "authorization"),
+    ) else {
+        return Page::bare(Status::BadRequest);
+    };
+    let request = HttpRequest {
+        from,
+        method,
+        path,
+        query,
+        host,
+        origin,
+        authorization,
+    };
+    pages(&request).unwrap_or_else(|| Page::bare(Status::NotFound))
+}
+
+/// A header that comes twice, or is no text.
+struct Ambiguous;
+
+fn header<'h>(request: &httparse::Request<'h, '_>, name: &str) -> Result<Option<&'h str>, Ambiguous> {
+    let headers: &[httparse::Header<'h>] = request.headers;
+    let mut values = headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case(name))
+        .map(|header| header.value);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => std::str::from_utf8(value).map(Some).map_err(|_| Ambiguous),
+        (Some(_), Some(_)) => Err(Ambiguous),
+    }
 }
 
 fn send(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {

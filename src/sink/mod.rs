@@ -21,7 +21,7 @@ pub use command::Programs;
 pub use detection::Detection;
 pub use detection_log::{DetectionLog, DetectionLogOptions};
 pub use evidence::{EvidenceFiles, EvidenceOptions, Exhibit};
-pub use http::{ListenError, Page, Pages, serve};
+pub use http::{HttpRequest, ListenError, Method, Page, Pages, Status, serve};
 pub use notice::Notice;
 pub use notifier::Notifier;
 pub use rotation::Rotation;

@@ -18,5 +18,6 @@ mod namespace;
 mod program;
 mod restart;
 mod rights;
+mod top;
 #[cfg(feature = "xdp")]
 mod xdp;

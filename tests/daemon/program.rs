@@ -54,7 +54,7 @@ impl Lab {
     }
 
     /// The program with this lab's folder, and `more` arguments in front, which win.
-    fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         self.command_under(&[], words)
     }
 

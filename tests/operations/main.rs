@@ -20,3 +20,4 @@ mod metrics;
 mod notices;
 mod reload;
 mod shell;
+mod web;
