@@ -39,6 +39,7 @@ use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
 use crate::network::{Ingress, Network, PerInterface, Watcher};
+use crate::overview::Treatment;
 use crate::pipeline::{Published, Settings, WorkerExit, Workers};
 use crate::sandbox::{self, Confinement};
 
@@ -324,6 +325,7 @@ impl Daemon {
                     let rule = *self.ban_rules.of(ban.because.interface);
                     let element = self.manager.element_for(ban.address);
                     if rule.monitored {
+                        self.seen.hosts.ban(&ban, Treatment::Monitored);
                         if self.monitored.is_news(element, rule.duration, now) {
                             self.tell.monitored(&ban, element);
                         }
@@ -337,7 +339,7 @@ impl Daemon {
                         self.decided.add(element, Decision::Ban(Box::new(ban)));
                     }
                     self.tell.asked(&ban, element, &outcome);
-                    self.seen.hosts.ban(&ban, outcome);
+                    self.seen.hosts.ban(&ban, Treatment::Asked(outcome));
                 }
             }
         }

@@ -41,6 +41,15 @@ pub struct Host {
     pub evidence: String,
 }
 
+/// What was done about a host that was to be banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// The ban manager was asked, and answered this.
+    Asked(Outcome),
+    /// Nothing: where it was seen is only monitored.
+    Monitored,
+}
+
 /// What is remembered of one host.
 #[derive(Clone, Debug)]
 struct Known {
@@ -51,8 +60,8 @@ struct Known {
     clients: Vec<String>,
     torrents: Vec<InfoHash>,
     latest: FlowVerdict,
-    /// What became of the latest request to ban it.
-    outcome: Option<Outcome>,
+    /// What was done when it was last to be banned.
+    treatment: Option<Treatment>,
 }
 
 /// Hosts that are remembered, in a bounded number: one that was never to be banned gives way first, then the one
@@ -103,19 +112,19 @@ impl Hosts {
     }
 
     /// A host was to be banned.
-    pub fn ban(&mut self, verdict: &BanVerdict, outcome: Outcome) {
+    pub fn ban(&mut self, verdict: &BanVerdict, treatment: Treatment) {
         let because = &verdict.because;
         let is_new = !self.known.contains_key(&verdict.address);
         let speaks = because.flow.end(because.evidence.speaker).ip() == verdict.address;
         let known = self.entry(verdict.address, because);
         known.flows += u64::from(is_new);
         known.learn(because, speaks);
-        known.outcome = Some(outcome);
+        known.treatment = Some(treatment);
     }
 
     fn entry(&mut self, address: IpAddr, verdict: &FlowVerdict) -> &mut Known {
         if self.known.len() >= self.most && !self.known.contains_key(&address) {
-            let rank = |(_, known): &(&IpAddr, &Known)| (known.outcome.is_some(), known.latest.at);
+            let rank = |(_, known): &(&IpAddr, &Known)| (known.treatment.is_some(), known.latest.at);
             let least = self.known.iter().min_by_key(rank).map(|(address, _)| *address);
             if let Some(least) = least {
                 self.known.remove(&least);
@@ -129,7 +138,7 @@ impl Hosts {
             clients: Vec::new(),
             torrents: Vec::new(),
             latest: *verdict,
-            outcome: None,
+            treatment: None,
         })
     }
 
@@ -144,7 +153,7 @@ impl Hosts {
     ) -> Vec<Host> {
         let mut all: Vec<_> = self.known.iter().collect();
         all.sort_by_key(|(address, known)| {
-            let wanted = known.outcome.is_some();
+            let wanted = known.treatment.is_some();
             std::cmp::Reverse((wanted, known.latest.at, **address))
         });
         let shown = all.into_iter().take(most);
@@ -203,13 +212,17 @@ impl Known {
     }
 
     fn state(&self, is_banned: bool) -> String {
-        match self.outcome {
-            _ if is_banned => "banned".to_owned(),
-            None => "seen".to_owned(),
-            Some(Outcome::Banned | Outcome::Renewed | Outcome::Cached) => "was banned".to_owned(),
-            Some(Outcome::Exempt(why)) => format!("exempt: {}", why.name()),
-            Some(Outcome::Full) => "not banned: max_bans".to_owned(),
-            Some(Outcome::Storm) => "not banned: max_bans_per_minute".to_owned(),
+        let outcome = match self.treatment {
+            _ if is_banned => return "banned".to_owned(),
+            None => return "seen".to_owned(),
+            Some(Treatment::Monitored) => return "not banned: monitor_only".to_owned(),
+            Some(Treatment::Asked(outcome)) => outcome,
+        };
+        match outcome {
+            Outcome::Banned | Outcome::Renewed | Outcome::Cached => "was banned".to_owned(),
+            Outcome::Exempt(why) => format!("exempt: {}", why.name()),
+            Outcome::Full => "not banned: max_bans".to_owned(),
+            Outcome::Storm => "not banned: max_bans_per_minute".to_owned(),
         }
     }
 }
@@ -262,10 +275,10 @@ mod tests {
         let mut hosts = Hosts::new(10);
         let first = verdict("198.51.100.9", "10.0.0.2", 5, Technique::Handshake);
         hosts.flow(&first);
-        hosts.ban(&ban("10.0.0.2", first), Outcome::Banned);
+        hosts.ban(&ban("10.0.0.2", first), Treatment::Asked(Outcome::Banned));
         let second = verdict("10.0.0.2", "198.51.100.8", 6, Technique::Dht);
         hosts.flow(&second);
-        hosts.ban(&ban("10.0.0.2", second), Outcome::Cached);
+        hosts.ban(&ban("10.0.0.2", second), Treatment::Asked(Outcome::Cached));
         let shown = view(&hosts, 10);
         let states: Vec<_> = shown
             .iter()
@@ -288,15 +301,22 @@ mod tests {
 
     #[test]
     fn states_say_why_a_host_is_not_banned() {
-        for (outcome, state) in [
-            (Outcome::Exempt(Exemption::Gateway), "exempt: gateway"),
-            (Outcome::Full, "not banned: max_bans"),
-            (Outcome::Storm, "not banned: max_bans_per_minute"),
-            (Outcome::Renewed, "was banned"),
+        for (treatment, state) in [
+            (
+                Treatment::Asked(Outcome::Exempt(Exemption::Gateway)),
+                "exempt: gateway",
+            ),
+            (Treatment::Asked(Outcome::Full), "not banned: max_bans"),
+            (
+                Treatment::Asked(Outcome::Storm),
+                "not banned: max_bans_per_minute",
+            ),
+            (Treatment::Asked(Outcome::Renewed), "was banned"),
+            (Treatment::Monitored, "not banned: monitor_only"),
         ] {
             let mut hosts = Hosts::new(1);
             let because = verdict("192.0.2.1", "192.0.2.2", 1, Technique::Utp);
-            hosts.ban(&ban("192.0.2.1", because), outcome);
+            hosts.ban(&ban("192.0.2.1", because), treatment);
             assert_eq!(view(&hosts, 1)[0].state, state);
         }
     }
@@ -305,7 +325,7 @@ mod tests {
     fn room_is_made_by_the_oldest_that_was_never_to_be_banned() {
         let mut hosts = Hosts::new(3);
         let banned = verdict("192.0.2.1", "192.0.2.2", 1, Technique::Utp);
-        hosts.ban(&ban("192.0.2.1", banned), Outcome::Banned);
+        hosts.ban(&ban("192.0.2.1", banned), Treatment::Asked(Outcome::Banned));
         for number in 2..=9_u64 {
             let from = format!("192.0.2.{number}");
             hosts.flow(&verdict(&from, "198.51.100.1", number, Technique::Utp));

@@ -11,7 +11,7 @@ mod hosts;
 mod page;
 
 pub use history::{History, Sample, Totals};
-pub use hosts::{Host, Hosts};
+pub use hosts::{Host, Hosts, Treatment};
 pub use page::{CONTENT_SECURITY_POLICY, live_page, report_page};
 
 use std::time::Duration;
