@@ -193,6 +193,13 @@ impl Judge {
             if let Some(key) = evidence.key.filter(|_| side == Side::Originator) {
                 host.keys.insert(key, remote);
             }
+            if matches!(evidence.technique, Technique::Mse | Technique::Entropy) {
+                let openings = match side {
+                    Side::Originator => &mut host.openings,
+                    Side::Responder => &mut host.openings_inbound,
+                };
+                openings.count(evidence.confidence >= Confidence::Strong, at, WINDOW);
+            }
             match (evidence.confidence, evidence.technique) {
                 (Confidence::Conclusive, _) if evidence.class == Class::DhtMaintenance => {
                     host.dht.insert(remote, at);
@@ -427,11 +434,11 @@ fn strong_with_history(
     let (remotes, enough) = match (technique, side) {
         (Technique::Mse | Technique::Entropy, Side::Originator) => {
             let remotes = host.mse.count(at, WINDOW);
-            (remotes, remotes >= 3 || host.mse.networks(at, WINDOW) >= 2)
+            (remotes, remotes >= 3 && host.openings.are_exact())
         }
         (Technique::Mse | Technique::Entropy, Side::Responder) => {
             let remotes = host.mse_inbound.count(at, WINDOW);
-            (remotes, remotes >= 5)
+            (remotes, remotes >= 5 && host.openings_inbound.are_exact())
         }
         (Technique::Utp, _) => {
             let remotes = host.utp.count(at, MINUTE);

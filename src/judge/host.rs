@@ -55,22 +55,38 @@ impl<const N: usize> Remotes<N> {
     pub(super) fn count(&self, at: Timestamp, micros: u64) -> usize {
         self.within(at, micros).count()
     }
+}
 
-    /// Distinct networks (IPv4 /16, IPv6 /32: allocations to one operator are rarely wider) seen within
-    /// the last `micros`.
-    pub(super) fn networks(&self, at: Timestamp, micros: u64) -> usize {
-        let network = |address: u128| {
-            if address >> 32 == 0xffff {
-                address >> 16
-            } else {
-                address >> 96
-            }
+/// How many of a host's encrypted flows began with sizes that only message stream encryption has, and how many with
+/// sizes that are merely possible for it. Of other protocols with random bytes few are exact, by accident; of a
+/// program that encrypts its peer connections most are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Openings {
+    exact: u32,
+    possible: u32,
+    since: Timestamp,
+}
+
+impl Openings {
+    /// Counts a flow, once by each.
+    pub(super) fn count(&mut self, exact: bool, at: Timestamp, micros: u64) {
+        let age = at.since(self.since);
+        if age > micros {
+            let kept = u32::from(age <= 2 * micros);
+            (self.exact, self.possible) = (self.exact / 2 * kept, self.possible / 2 * kept);
+            self.since = at;
+        }
+        let counter = if exact {
+            &mut self.exact
+        } else {
+            &mut self.possible
         };
-        let all = self.within(at, micros).map(network);
-        all.clone()
-            .enumerate()
-            .filter(|(index, one)| !all.clone().take(*index).any(|before| before == *one))
-            .count()
+        *counter = counter.saturating_add(1);
+    }
+
+    /// Whether exact ones are at least half of the possible ones; most exact ones were possible ones before.
+    pub(super) const fn are_exact(&self) -> bool {
+        self.exact.saturating_mul(2) >= self.possible
     }
 }
 
@@ -136,6 +152,10 @@ pub(super) struct Host {
     pub mse: Remotes<8>,
     /// The same for flows that others opened to it.
     pub mse_inbound: Remotes<8>,
+    /// Sizes of the flows that this host opened.
+    pub openings: Openings,
+    /// The same for flows that others opened to it.
+    pub openings_inbound: Openings,
     /// Remotes to which this host sent uTP connection attempts or spoke uTP.
     pub utp: Remotes<8>,
     /// Remotes with which DHT maintenance was proven.
@@ -202,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn remotes_count_distinct_addresses_and_networks_within_the_window() {
+    fn remotes_count_distinct_addresses_within_the_window() {
         let mut remotes = Remotes::<4>::default();
         for (remote, at) in [
             ("192.0.2.1", 10),
@@ -212,23 +232,11 @@ mod tests {
         ] {
             remotes.insert(address(remote), Timestamp(at));
         }
-        assert_eq!(
-            (
-                remotes.count(Timestamp(40), 100),
-                remotes.networks(Timestamp(40), 100)
-            ),
-            (3, 2)
-        );
+        assert_eq!(remotes.count(Timestamp(40), 100), 3);
         assert_eq!(remotes.count(Timestamp(40), 15), 2);
         for last in 1..=9 {
             remotes.insert(address(&format!("198.51.100.{last}")), Timestamp(50 + last));
         }
-        assert_eq!(
-            (
-                remotes.count(Timestamp(60), 100),
-                remotes.networks(Timestamp(60), 100)
-            ),
-            (4, 1)
-        );
+        assert_eq!(remotes.count(Timestamp(60), 100), 4);
     }
 }

@@ -2,5 +2,6 @@
 
 mod datagram_lookalikes;
 mod encrypted;
+mod fan_out;
 mod script;
 mod stream_lookalikes;

@@ -55,13 +55,27 @@ impl World {
 
     /// The next flow of the host, to another address each time. TCP in segments of at most 1,448 bytes.
     pub(crate) fn flow(&mut self, transport: Transport, port: u16, steps: &[Step]) -> &mut Self {
+        self.flow_with(self.flows + 1, A, transport, port, steps)
+    }
+
+    /// The next flow of the host with the remote of this number. The host is at `side` of it.
+    pub(crate) fn flow_with(
+        &mut self,
+        remote: u16,
+        side: Side,
+        transport: Transport,
+        port: u16,
+        steps: &[Step],
+    ) -> &mut Self {
         self.flows += 1;
-        let [high, low] = self.flows.to_be_bytes();
-        let remote = IpAddr::from([203, 0, high, low]);
+        let [high, low] = remote.to_be_bytes();
+        // Every remote is in another network.
+        let (host, remote) = (IpAddr::from([10, 8, 0, 7]), IpAddr::from([203, low, high, 9]));
+        let (caller, called) = if side == A { (host, remote) } else { (remote, host) };
         let flow = FlowId {
             transport,
-            originator: Endpoint::new(IpAddr::from([10, 8, 0, 7]), 40_000 + self.flows),
-            responder: Endpoint::new(remote, port),
+            originator: Endpoint::new(caller, 40_000 + self.flows),
+            responder: Endpoint::new(called, port),
         };
         match transport {
             Transport::Tcp => self.stream(flow, steps),
