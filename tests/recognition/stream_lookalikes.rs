@@ -310,6 +310,148 @@ fn random_first_flights() -> Vec<Case> {
     ]
 }
 
+/// A request and its answer over HTTP.
+fn http(name: &'static str, port: u16, request: &str, answer: &[u8]) -> Case {
+    case(
+        name,
+        port,
+        vec![(A, request.as_bytes().to_vec()), (B, answer.to_vec())],
+    )
+}
+
+/// What is said about torrents, to a client or to a web site, and not to a swarm.
+fn control_planes() -> Vec<Case> {
+    let torrent = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-bittorrent\r\n\r\nd8:announce35:udp://tracker.example.org:6969/announce4:infod6:lengthi1e4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee";
+    let page = b"HTTP/1.1 200 OK\r\n\r\n{\"hash\":\"c12fe1c06bba254a9dc9f519b335aa7c1367a88a\",\"peers\":[],\"interval\":1800}";
+    vec![
+        http(
+            "rpc of transmission",
+            9091,
+            "POST /transmission/rpc HTTP/1.1\r\nHost: nas:9091\r\nX-Transmission-Session-Id: a\r\nUser-Agent: Transmission/4.0\r\n\r\n{\"method\":\"torrent-add\",\"arguments\":{\"filename\":\"magnet:?xt=urn:btih:c12fe1c06bba254a9dc9f519b335aa7c1367a88a\"}}",
+            page,
+        ),
+        http(
+            "web interface of qbittorrent",
+            8080,
+            "GET /api/v2/torrents/info?hashes=c12fe1c06bba254a9dc9f519b335aa7c1367a88a HTTP/1.1\r\nHost: nas:8080\r\nUser-Agent: Mozilla/5.0\r\n\r\n",
+            page,
+        ),
+        http(
+            "rpc of aria2",
+            6800,
+            "POST /jsonrpc HTTP/1.1\r\nHost: nas:6800\r\n\r\n{\"method\":\"aria2.addTorrent\",\"params\":[\"ZDg6YW5ub3VuY2U=\"]}",
+            page,
+        ),
+        http(
+            "download of a torrent file",
+            80,
+            "GET /ubuntu.torrent HTTP/1.1\r\nHost: releases.example.org\r\nUser-Agent: qBittorrent/4.6.0\r\n\r\n",
+            torrent,
+        ),
+        http(
+            "agent with a torrent in its name",
+            80,
+            "GET /news HTTP/1.1\r\nHost: example.org\r\nUser-Agent: TorrentFreakReader/1.0 (BitTorrent news)\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n<html>announce</html>",
+        ),
+        http(
+            "paths of a tracker with text",
+            80,
+            "GET /announce?info_hash=all&peer_id=me&port=80 HTTP/1.1\r\nHost: example.org\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\nd5:filesi1ee",
+        ),
+        http(
+            "page about a tracker's answers",
+            80,
+            "GET /wiki/Tracker HTTP/1.1\r\nHost: example.org\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nd8:intervali1800e5:peers is what a tracker answers, then 6:abcdefe",
+        ),
+    ]
+}
+
+/// Other networks of peers.
+fn peer_networks() -> Vec<Case> {
+    let noise_frames = |mut steps: Vec<Step>| {
+        steps.extend((0..40).map(|n| {
+            (
+                if n % 2 == 0 { A } else { B },
+                counted(2, 60 + (n as usize * 37) % 500, n),
+            )
+        }));
+        steps
+    };
+    let mut bitcoin = Vec::new();
+    for n in 0..30 {
+        for (side, command) in [(A, b"getdata\0\0\0\0\0"), (B, b"inv\0\0\0\0\0\0\0\0\0")] {
+            let head = [&b"\xf9\xbe\xb4\xd9"[..], command, &[37, 0, 0, 0], &noise(n, 4)].concat();
+            bitcoin.push((side, padded(&head, 24 + 37, n)));
+        }
+    }
+    let levin = |kind: u8, len: usize, seed| {
+        let head = [
+            1, 0x21, 1, 1, 1, 1, 1, 1, len as u8, 0, 0, 0, 0, 0, 0, 0, kind, 0xe9, 3, 0, 0,
+        ];
+        padded(&head, 33 + len, seed)
+    };
+    vec![
+        case(
+            "libp2p",
+            4001,
+            noise_frames(talk(&[
+                (A, b"\x13/multistream/1.0.0\n\x07/noise\n"),
+                (B, b"\x13/multistream/1.0.0\n\x07/noise\n"),
+            ])),
+        ),
+        case("bitcoin", 8333, bitcoin),
+        case(
+            "monero",
+            18_080,
+            vec![
+                (A, levin(1, 200, 1)),
+                (B, levin(0, 250, 2)),
+                (A, levin(1, 68, 3)),
+                (B, levin(0, 124, 4)),
+            ],
+        ),
+        case(
+            "soulseek",
+            2234,
+            vec![
+                (A, padded(&[0x1d, 0, 0, 0, 1, 9, 0, 0, 0], 33, 1)),
+                (B, padded(&[0x50, 0, 0, 0, 9, 0, 0, 0], 84, 2)),
+                (A, noise(3, 8)),
+                (B, noise(4, 60_000)),
+            ],
+        ),
+        case(
+            "freenet",
+            9481,
+            talk(&[
+                (A, b"ClientHello\nName=x\nExpectedVersion=2.0\nEndMessage\n"),
+                (B, b"NodeHello\nEndMessage\n"),
+            ]),
+        ),
+        case(
+            "mtproto, abridged",
+            443,
+            vec![
+                (A, [&[0xef, 0x0a][..], &noise(1, 40)].concat()),
+                (B, [&[0x15][..], &noise(2, 84)].concat()),
+                (A, [&[0x7f, 0x55, 0, 0][..], &noise(3, 340)].concat()),
+                (B, [&[0x7f, 0xa3, 0, 0][..], &noise(4, 652)].concat()),
+            ],
+        ),
+        case(
+            "i2p",
+            12_000,
+            flights(
+                11,
+                &[64 + 130, 64 + 120, 48 + 16 + 620, 18 + 90, 18 + 200, 18 + 44],
+            ),
+        ),
+    ]
+}
+
 fn other_swarms() -> Vec<Case> {
     let optimization = [b"\x0eSwarm protocol\0\0\0\0\0\x10\0\0", &noise(5, 52)[..]].concat();
     let request = b"\0\0\0\x0d\x06\0\0\0\x01\0\0\x40\0\0\0\x40\0".to_vec();
@@ -404,6 +546,8 @@ fn cases() -> Vec<Case> {
         ),
         quoting("pop3", 110, Some(b"+OK ready\r\n"), &[b"USER a\r\n"]),
     ];
+    cases.extend(control_planes());
+    cases.extend(peer_networks());
     cases.extend(random_first_flights());
     cases.extend(other_swarms());
     cases
