@@ -10,7 +10,7 @@
 use std::fs;
 use std::path::Path;
 
-use btblocker::config::Config;
+use btblocker::config::{Config, changes_at_runtime};
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -43,6 +43,18 @@ fn every_key_stands_in_the_readme_with_its_default() {
         let row = format!("| `{key}` | {} |", written(&value));
         assert!(readme.contains(&row), "README.md lacks the row {row}");
     }
+}
+
+#[test]
+fn the_keys_that_need_a_restart_are_named() {
+    let (readme, values) = (readme(), serde_json::to_value(Config::default()).unwrap());
+    let paragraph = readme
+        .split("\n\n")
+        .find(|paragraph| paragraph.starts_with("A restart is needed for changes of"));
+    let named: Vec<&str> = paragraph.unwrap().split('`').skip(1).step_by(2).collect();
+    let keys = values.as_object().unwrap().keys().map(String::as_str);
+    let needed: Vec<&str> = keys.filter(|key| !changes_at_runtime(key)).collect();
+    assert_eq!(named, needed);
 }
 
 #[test]

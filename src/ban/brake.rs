@@ -31,6 +31,16 @@ impl Brake {
         }
     }
 
+    /// Holds from another limit on from now on; the oldest requests beyond it are forgotten.
+    pub(super) fn set_limit(&mut self, limit: u32) {
+        self.limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        while self.asked.len() > self.limit
+            && let Some((_, oldest)) = self.asked.pop_front()
+        {
+            self.counted.remove(&oldest);
+        }
+    }
+
     /// Whether the element may be banned now.
     pub(super) fn admits(&mut self, element: Element, now: Duration) -> bool {
         if self.limit == 0 || (!self.is_holding(now) && self.counted.contains(&element)) {
@@ -90,6 +100,26 @@ mod tests {
             let now = Duration::from_secs(now);
             assert_eq!(brake.admits(host(number), now), admitted, "{number} at {now:?}");
             assert!(brake.asked.len() <= 3 && brake.counted.len() == brake.asked.len());
+        }
+    }
+
+    #[test]
+    fn another_limit_holds_at_once() {
+        let mut brake = Brake::new(2);
+        let now = Duration::from_secs(1);
+        for (limit, number, admitted) in [
+            (2, 1, true),
+            (2, 2, true),
+            (2, 3, false),
+            (4, 4, true),
+            (4, 5, true),
+            (4, 6, false),
+            (1, 7, false),
+            (0, 8, true),
+        ] {
+            brake.set_limit(limit);
+            assert_eq!(brake.admits(host(number), now), admitted, "{number} with {limit}");
+            assert!(brake.counted.len() == brake.asked.len());
         }
     }
 

@@ -164,6 +164,12 @@ impl Manager {
         self.policy.duration = duration;
     }
 
+    /// Bans so many hosts within a minute at most from now on; 0 sets no limit.
+    pub fn set_max_bans_per_minute(&mut self, limit: u32) {
+        self.policy.max_bans_per_minute = limit;
+        self.brake.set_limit(limit);
+    }
+
     /// How often what happened.
     pub fn tally(&self) -> &Tally {
         &self.tally

@@ -32,7 +32,7 @@ use btblocker_detectors::{Class, Technique};
 pub use interfaces::InterfaceSection;
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
 pub use overrides::Overrides;
-pub use reload::Reloaded;
+pub use reload::{Reloaded, changes_at_runtime};
 pub use values::{format_duration, parse_duration};
 
 /// Where bans are kept by default.

@@ -3,7 +3,7 @@
 use super::Config;
 
 /// Keys that change while the daemon runs.
-const AT_RUNTIME: [&str; 25] = [
+const AT_RUNTIME: [&str; 26] = [
     "allow",
     "ban_duration",
     "ban_target",
@@ -25,11 +25,17 @@ const AT_RUNTIME: [&str; 25] = [
     "interfaces",
     "local_networks",
     "log_level",
+    "max_bans_per_minute",
     "min_payload_size",
     "one_sided",
     "report_threshold",
     "sensitivity",
 ];
+
+/// Whether a key changes while the daemon runs; others need a restart.
+pub fn changes_at_runtime(key: &str) -> bool {
+    AT_RUNTIME.contains(&key)
+}
 
 /// A configuration that was taken over as far as possible.
 #[derive(Debug, PartialEq)]
@@ -69,7 +75,7 @@ impl Config {
                 "interfaces" => other_holder,
                 _ => false,
             };
-            if AT_RUNTIME.contains(&key.as_str()) && !too_late {
+            if changes_at_runtime(key) && !too_late {
                 *value = new.clone();
                 changed.push(key.clone());
             } else {

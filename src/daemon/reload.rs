@@ -33,6 +33,8 @@ impl Daemon {
         self.judge.set_policies(self.config.policies(&self.interfaces));
         self.ban_rules = self.config.ban_rules(&self.interfaces);
         self.manager.set_duration(self.config.ban_duration);
+        self.manager
+            .set_max_bans_per_minute(self.config.max_bans_per_minute);
         self.tell.reload(&self.config);
         match Network::read() {
             Ok(network) => self.exempt(&network),

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use btblocker::config::{Config, changes_at_runtime};
+use serde_json::Value;
+
 use crate::lab::{Daemon, cable, play, until};
 use crate::namespace::in_namespace;
 
@@ -118,6 +121,70 @@ fn recognition_judge_and_bans_follow() {
             .take(last)
             .find(|line| line.contains("watched: banned"));
         assert_eq!(early, None);
+    });
+}
+
+/// Another value than the default of a key, as TOML.
+fn another(key: &str, default: &Value) -> String {
+    match (key, default) {
+        ("backend", _) => "\"nftables\"".to_owned(),
+        ("xdp_mode", _) => "\"generic\"".to_owned(),
+        ("log_format", _) => "\"json\"".to_owned(),
+        ("ipv6_prefix", _) => "64".to_owned(),
+        ("metrics_listen", _) => "\"127.0.0.1:9475\"".to_owned(),
+        ("webhook_url", _) => "\"http://127.0.0.1/\"".to_owned(),
+        ("webhook_headers", _) => "\"X-One: 1\"".to_owned(),
+        ("user", _) => "\"root\"".to_owned(),
+        ("capture_delay", _) => "\"7ms\"".to_owned(),
+        ("ban_escalation" | "webhook_cooldown", _) => "\"7h\"".to_owned(),
+        ("set_name", _) => "\"other\"".to_owned(),
+        (_, Value::Bool(value)) => (!value).to_string(),
+        (_, Value::Number(value)) => (value.as_u64().unwrap() + 1).to_string(),
+        _ => "\"/srv/other\"".to_owned(),
+    }
+}
+
+#[test]
+fn every_key_that_needs_a_restart_is_told_and_stays() {
+    in_namespace(|| {
+        let mut lab = Configured::start("");
+        // What was typed stays, and is not told.
+        let typed = ["interface", "control_socket", "state_dir"];
+        let defaults = serde_json::to_value(Config::default()).unwrap();
+        let keys: Vec<(&String, &Value)> = defaults
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(key, _)| !changes_at_runtime(key) && !typed.contains(&key.as_str()))
+            // The lab writes it.
+            .filter(|(key, _)| *key != "monitor_only")
+            .collect();
+        let lines: Vec<String> = keys
+            .iter()
+            .map(|(key, value)| format!("{key} = {}", another(key, value)))
+            .collect();
+        let line = lab.reload(&lines.join("\n"));
+        assert!(line.contains("nothing has changed"), "{line}");
+        let line = lab.daemon.wait_for("needs a restart");
+        let names: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
+        let told = format!("needs a restart: {}", names.join(", "));
+        assert!(line.ends_with(&told), "{line}, not {told}");
+        play("bt-libtorrent-plain-v4");
+        lab.daemon.wait_for("banned 10.77.1.11");
+        assert!(lab.daemon.stop().1.success());
+    });
+}
+
+#[test]
+fn the_storm_brake_follows() {
+    in_namespace(|| {
+        let mut lab = Configured::start("max_bans_per_minute = 1");
+        play("bt-libtorrent-plain-v4");
+        lab.daemon.wait_for("further hosts are only reported");
+        let line = lab.reload("max_bans_per_minute = 0");
+        assert!(line.contains("changed: max_bans_per_minute"), "{line}");
+        play("bt-aria2-v6");
+        lab.daemon.wait_for("banned fd77:1::11");
     });
 }
 
