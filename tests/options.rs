@@ -86,3 +86,42 @@ fn each_option_changes_what_is_found_or_banned() {
         );
     }
 }
+
+#[test]
+fn info_hashes_are_shown_as_the_operator_wishes() {
+    let shown = |how: &str| {
+        let lines = replay("bt-libtorrent-plain-v4", &["--info-hash", how]);
+        let flow = lines.iter().find(|line| line["event"] == "flow").unwrap();
+        flow["info_hash"].as_str().map(str::to_owned)
+    };
+    assert_eq!(shown("none"), None);
+    let (plain, hashed) = (shown("plain").unwrap(), shown("hashed").unwrap());
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(plain.len() == 40 && is_hex(&plain), "{plain}");
+    assert!(
+        hashed.starts_with('#') && !hashed.contains(&plain[..8]),
+        "{hashed}"
+    );
+}
+
+#[test]
+fn one_direction_of_a_flow_is_enough_when_the_capture_has_no_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let bytes = std::fs::read(root.join("bt-libtorrent-plain-v4/input.pcap")).unwrap();
+    // Classic pcap, little-endian, Ethernet: the frames that the client sent.
+    let (header, mut rest) = bytes.split_at(24);
+    let mut half = header.to_vec();
+    while let Some((record, _)) = rest.split_first_chunk::<16>() {
+        let length = u32::from_le_bytes([record[8], record[9], record[10], record[11]]) as usize;
+        let (frame, behind) = rest.split_at(16 + length);
+        if frame[16 + 26..16 + 30] == [10, 77, 1, 11] {
+            half.extend(frame);
+        }
+        rest = behind;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("input.pcap"), half).unwrap();
+    let half = folder.path().to_str().unwrap();
+    assert_eq!(outcome(half, &[]), (1, Vec::new()));
+    assert_eq!(outcome(half, &["--one-sided"]), (1, vec![CLIENT.to_owned()]));
+}

@@ -19,5 +19,6 @@ mod log_lines;
 mod metrics;
 mod notices;
 mod reload;
+mod sets;
 mod shell;
 mod web;
