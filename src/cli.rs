@@ -50,6 +50,9 @@ pub enum Command {
         /// Judge all files together, in the order of time
         #[arg(long)]
         merge: bool,
+        /// Write a report with plots, hosts and bans as one HTML file, too
+        #[arg(long, value_name = "REPORT")]
+        html: Option<PathBuf>,
         /// End with status 3 when BitTorrent was found
         #[arg(long)]
         exit_code: bool,

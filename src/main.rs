@@ -50,9 +50,15 @@ fn run(command: Command, loaded: &Loaded, overrides: &Overrides) -> anyhow::Resu
             files,
             format,
             merge,
+            html,
             exit_code,
         } => {
-            let options = ReplayOptions { files, format, merge };
+            let options = ReplayOptions {
+                files,
+                format,
+                merge,
+                html,
+            };
             found = commands::replay(config, &options, &mut out)? && exit_code;
         }
         Command::Completions { shell } => commands::completions(shell, &mut out)?,

@@ -168,3 +168,150 @@ fn the_exit_status_tells_what_was_found_when_asked() {
         assert_eq!(replay(arguments, Stdio::null()).1, Some(status), "{arguments:?}");
     }
 }
+
+#[test]
+fn the_table_sums_up_hosts_techniques_programs_and_torrents() {
+    let output = Command::new(env!("CARGO_BIN_EXE_btblocker"))
+        .args(["replay", "--info-hash", "plain"])
+        .arg(case("bt-libtorrent-plain-v4"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = |parts: &[&str]| {
+        let found = text
+            .lines()
+            .any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(found, "no line has {parts:?}: {text}");
+    };
+    line(&["of them BitTorrent", "would be banned"]);
+    line(&["TIME", "ADDRESS", "TECHNIQUE", "WHY"]);
+    line(&["Z ", "10.77.1.11", "handshake", "[libtorrent (Rasterbar) 2.0.8]"]);
+    line(&["HOST", "FLOWS", "TECHNIQUES", "PROGRAMS", "TORRENTS"]);
+    let mut host = text
+        .lines()
+        .filter(|line| line.trim_start().starts_with("10.77.1.11 "));
+    let torrent = host
+        .next_back()
+        .and_then(|line| line.split_whitespace().last())
+        .unwrap();
+    assert!(
+        torrent.len() == 40 && torrent.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{text}"
+    );
+}
+
+/// The data inside of a report.
+fn data(report: &Path) -> Value {
+    let text = fs::read_to_string(report).unwrap();
+    assert!(text.starts_with("<!doctype html>"));
+    let data = text.split_once("id=\"data\">").unwrap().1;
+    serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn the_report_shows_every_file_and_when_what_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.html");
+    let (bad, good) = (case("bt-libtorrent-plain-v4"), case("honest-tls-443"));
+    let arguments = [
+        "--html",
+        report.to_str().unwrap(),
+        bad.to_str().unwrap(),
+        good.to_str().unwrap(),
+    ];
+    let (lines, status) = replay(&arguments, Stdio::null());
+    assert_eq!(status, Some(0));
+    let shown = data(&report);
+    assert_eq!(shown["live"], false);
+    let captures = shown["captures"].as_array().unwrap();
+    assert_eq!(captures.len(), 2);
+    for (capture, summary) in captures.iter().zip(of_event(&lines, "summary")) {
+        assert_eq!(capture["source"], summary["file"]);
+        let column = |index: usize| -> u64 {
+            let samples = capture["history"].as_array().unwrap().iter();
+            samples.filter_map(|sample| sample[index].as_u64()).sum()
+        };
+        for (index, total, told) in [
+            (1, "packets", "frames"),
+            (2, "bytes", "bytes"),
+            (4, "bittorrent", "bittorrent_flows"),
+            (5, "bans", "bans"),
+        ] {
+            assert_eq!(column(index), summary[told].as_u64().unwrap(), "{total}");
+            assert_eq!(capture["totals"][total], summary[told], "{total}");
+        }
+        assert_eq!(capture["totals"]["flows"], summary["flows"]);
+        assert_eq!(
+            capture["bans"].as_array().unwrap().len() as u64,
+            summary["bans"].as_u64().unwrap()
+        );
+    }
+    let [ban, ..] = &of_event(&lines, "ban")[..] else {
+        panic!("{lines:?}")
+    };
+    let shown = &captures[0]["bans"][0];
+    assert_eq!(
+        (&shown["address"], &shown["since"], &shown["reason"]),
+        (&ban["address"], &ban["time"], &ban["reason"])
+    );
+    assert_eq!(shown["remaining_seconds"], 18_000);
+    let host = &captures[0]["hosts"][0];
+    assert_eq!(host["state"], "banned");
+    assert!(host["torrents"][0].as_str().unwrap().starts_with('#'), "{host}");
+    assert_eq!(captures[1]["hosts"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_report_is_written_of_damaged_captures_too_but_over_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.html");
+    let cut = folder.path().join("cut.pcap");
+    let mut bytes = fs::read(case("bt-libtorrent-plain-v4")).unwrap();
+    bytes.truncate(bytes.len() - 5);
+    fs::write(&cut, &bytes).unwrap();
+    let (html, capture) = (report.to_str().unwrap(), cut.to_str().unwrap());
+    // The second time it overwrites its own report.
+    for _ in 0..2 {
+        let (_, status) = replay(&["--html", html, capture], Stdio::null());
+        assert_eq!(status, Some(1));
+        let troubles = data(&report)["captures"][0]["troubles"].clone();
+        assert!(
+            troubles[0].as_str().unwrap().contains("damaged or cut"),
+            "{troubles}"
+        );
+    }
+    let whole = case("honest-tls-443");
+    let (_, status) = replay(&["--html", capture, whole.to_str().unwrap()], Stdio::null());
+    assert_eq!(status, Some(1));
+    assert_eq!(fs::read(&cut).unwrap(), bytes, "a capture is not overwritten");
+    let (_, status) = replay(
+        &["--html", "/nonexistent/report.html", whole.to_str().unwrap()],
+        Stdio::null(),
+    );
+    assert_eq!(status, Some(1));
+}
+
+#[test]
+fn merged_captures_are_one_part_of_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.html");
+    let [one, two] = split(&case("bt-libtorrent-plain-v4"), folder.path());
+    let arguments = [
+        "--merge",
+        "--html",
+        report.to_str().unwrap(),
+        one.to_str().unwrap(),
+        two.to_str().unwrap(),
+    ];
+    let (lines, _) = replay(&arguments, Stdio::null());
+    let shown = data(&report);
+    let captures = shown["captures"].as_array().unwrap();
+    assert_eq!(
+        (captures.len(), &captures[0]["source"]),
+        (1, &"2 files, merged".into())
+    );
+    assert_eq!(
+        captures[0]["totals"]["packets"],
+        of_event(&lines, "summary")[0]["frames"]
+    );
+}

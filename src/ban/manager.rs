@@ -317,6 +317,11 @@ impl Manager {
         }
     }
 
+    /// What is remembered of the ban of exactly this element.
+    pub fn record(&self, element: Element) -> Option<&Record> {
+        self.active.get(&element)
+    }
+
     /// The ban in force that covers a host or network: its own, or for a host that of its IPv6 prefix.
     pub fn covering(&self, element: Element) -> Option<Element> {
         let known = |element: &Element| self.active.contains_key(element);

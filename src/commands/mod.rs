@@ -5,6 +5,7 @@ mod check;
 mod daemon;
 mod merge;
 mod replay;
+mod report;
 mod shell;
 mod top;
 

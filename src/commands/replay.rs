@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::merge::{Merged, expand};
+use super::report::{self, Watcher};
 use crate::backend::DryRun;
 use crate::ban::{Exemptions, Manager, Outcome};
 use crate::capture::{FileError, FrameBatch};
@@ -23,6 +24,7 @@ use crate::flow::FlowHasher;
 use crate::judge::{Addresses, BanVerdict, FlowVerdict, Judge, Report, Verdict};
 use crate::metrics::Counters;
 use crate::network::Ingress;
+use crate::overview::{Host, Overview};
 use crate::packet::Skip;
 use crate::pipeline::{Inspection, Published, Settings};
 
@@ -53,6 +55,8 @@ pub struct ReplayOptions {
     pub format: Format,
     /// Judge all files together, in the order of time.
     pub merge: bool,
+    /// Where a report is written to, too.
+    pub html: Option<PathBuf>,
 }
 
 /// What came of one file, or of several that were merged.
@@ -60,6 +64,8 @@ struct Outcomes {
     flows: Vec<FlowVerdict>,
     bans: Vec<BanVerdict>,
     counters: Counters,
+    hosts: Vec<Host>,
+    watcher: Watcher,
     /// Why files could not be read to their end.
     damage: Vec<FileError>,
 }
@@ -88,6 +94,10 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: &mut dyn Write) -> 
         "{} files are more than can be replayed at once",
         files.len()
     );
+    if let Some(html) = &options.html {
+        report::check_place(html)?;
+    }
+    let mut overviews = Vec::new();
     let together = if options.merge { files.len() } else { 1 };
     let mut total = Total {
         files: files.len(),
@@ -95,22 +105,34 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: &mut dyn Write) -> 
     };
     for group in files.chunks(together.max(1)) {
         let mut source = Merged::open(group);
-        let outcomes = source.is_open().then(|| judge_files(config, group, &mut source));
-        if let Some(outcomes) = &outcomes {
+        let outcomes = source
+            .is_open()
+            .then(|| judge_files(config, group, &mut source, options.html.is_some()));
+        if let Some(outcomes) = outcomes.as_ref() {
             match options.format {
                 Format::Json => print_json(group, outcomes, &InfoHashes::new(config.info_hash), out)?,
                 Format::Table => print_table(group, outcomes, out)?,
             }
             total.add(outcomes);
         }
-        let damage = outcomes.map_or(source.damage, |outcomes| outcomes.damage);
+        let damage = match &outcomes {
+            Some(outcomes) => &outcomes.damage,
+            None => &source.damage,
+        };
         total.unreadable += damage.len();
-        for damage in damage {
-            log::error!("{:#}", anyhow::Error::from(damage));
+        let troubles: Vec<String> = damage.iter().map(in_words).collect();
+        for trouble in &troubles {
+            log::error!("{trouble}");
+        }
+        if let Some(outcomes) = outcomes.filter(|_| options.html.is_some()) {
+            overviews.push(outcomes.overview(label(group), troubles));
         }
     }
     if total.files > together {
         print_total(&total, options.format, out)?;
+    }
+    if let Some(html) = &options.html {
+        report::write(html, &overviews)?;
     }
     anyhow::ensure!(
         total.unreadable == 0,
@@ -119,6 +141,26 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: &mut dyn Write) -> 
         total.files
     );
     Ok(total.bittorrent > 0)
+}
+
+impl Outcomes {
+    fn overview(self, source: String, troubles: Vec<String>) -> Overview {
+        let Self {
+            flows,
+            bans,
+            counters,
+            hosts,
+            watcher,
+            ..
+        } = self;
+        watcher.overview(source, &counters, &flows, &bans, hosts, troubles)
+    }
+}
+
+/// A damage with its causes.
+fn in_words(damage: &FileError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(damage), |cause| cause.source());
+    causes.fold(damage.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl Total {
@@ -173,7 +215,7 @@ fn origin(files: &[PathBuf], number: u16) -> String {
         .map_or_else(String::new, |file| file.display().to_string())
 }
 
-fn judge_files(config: &Config, files: &[PathBuf], source: &mut Merged) -> Outcomes {
+fn judge_files(config: &Config, files: &[PathBuf], source: &mut Merged, for_report: bool) -> Outcomes {
     let exemptions = config.allowed();
     let mut manager = Manager::new(
         Box::new(DryRun::default()),
@@ -196,6 +238,7 @@ fn judge_files(config: &Config, files: &[PathBuf], source: &mut Merged) -> Outco
     let mut batch = FrameBatch::new();
     let progress = progress_bar(&label(files), source.bytes_total());
     let (mut flows, mut bans, mut verdicts, mut first) = (Vec::new(), Vec::new(), Vec::new(), None);
+    let mut watcher = Watcher::new(for_report);
     while source.fill(&mut batch) {
         inspection.batch(&batch, &mut |report| {
             if let Report::Sighting(sighting) = &report {
@@ -205,19 +248,23 @@ fn judge_files(config: &Config, files: &[PathBuf], source: &mut Merged) -> Outco
         });
         for verdict in verdicts.drain(..) {
             match verdict {
-                Verdict::Flow(verdict) => flows.push(verdict),
+                Verdict::Flow(verdict) => {
+                    watcher.flow(&verdict);
+                    flows.push(verdict);
+                }
                 Verdict::Ban(verdict) => {
                     let start = *first.get_or_insert(verdict.because.at);
                     let now = Duration::from_micros(verdict.because.at.since(start));
-                    if manager.ban(verdict.address, now, verdict.because.at, || {
-                        event::reason(&verdict)
-                    }) == Outcome::Banned
-                    {
+                    let reason = || event::reason(&verdict);
+                    let outcome = manager.ban(verdict.address, now, verdict.because.at, reason);
+                    watcher.ban(&verdict, outcome, &manager, now);
+                    if outcome == Outcome::Banned {
                         bans.push(verdict);
                     }
                 }
             }
         }
+        watcher.frames(&batch);
         if let Some(bytes) = source.bytes_read() {
             progress.set_position(bytes);
         }
@@ -227,6 +274,12 @@ fn judge_files(config: &Config, files: &[PathBuf], source: &mut Merged) -> Outco
         flows,
         bans,
         counters: inspection.counters().clone(),
+        hosts: watcher.hosts(
+            &InfoHashes::new(config.info_hash),
+            |number| origin(files, number),
+            &manager,
+        ),
+        watcher,
         damage: std::mem::take(&mut source.damage),
     }
 }
@@ -308,6 +361,33 @@ fn print_table(files: &[PathBuf], outcomes: &Outcomes, out: &mut dyn Write) -> s
             verdict.address.to_string(),
             evidence.technique.name(),
             verdict.reason()
+        )?;
+    }
+    print_hosts(&outcomes.hosts, out)
+}
+
+/// Who spoke BitTorrent, how, with what, and what about.
+fn print_hosts(hosts: &[Host], out: &mut dyn Write) -> std::io::Result<()> {
+    let or_none = |names: &[String]| match names {
+        [] => "-".to_owned(),
+        names => names.join(", "),
+    };
+    if !hosts.is_empty() {
+        writeln!(
+            out,
+            "  {:<39} {:>6} {:<28} {:<28} TORRENTS",
+            "HOST", "FLOWS", "TECHNIQUES", "PROGRAMS"
+        )?;
+    }
+    for host in hosts {
+        writeln!(
+            out,
+            "  {:<39} {:>6} {:<28} {:<28} {}",
+            host.address,
+            host.flows,
+            or_none(&host.techniques),
+            or_none(&host.clients),
+            or_none(&host.torrents)
         )?;
     }
     Ok(())

@@ -18,8 +18,11 @@ const PLOTS = [
   { title: "New flows", hue: "flow", column: 3, how: "sum", format: short },
   { title: "Lost packets", hue: "lost", column: 6, how: "sum", format: short },
 ];
+// Of a capture it is not known what was lost or when flows began, and all its bans are in the tables.
+const PLOTS_OF_REPORT = [PLOTS[0], PLOTS[1], PLOTS[3], { title: "Packets", hue: "flow", column: 1, how: "sum", format: short }];
 
 function span(seconds) {
+  if (seconds < 1) return "less than a second";
   if (seconds < 120) return `${seconds} s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
   return seconds < 172800 ? `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min` : `${Math.floor(seconds / 86400)} days`;
@@ -62,13 +65,15 @@ function part(title, about, rows, content) {
   return element("div", {}, heading, ...(rows.length ? content() : [element("p", { class: "none" }, "None.")]));
 }
 
-function tiles(capture) {
+function tiles(capture, live) {
   const { totals } = capture;
   const tile = (name, value, bad) =>
     element("div", { class: bad ? "tile bad" : "tile" }, element("b", {}, short(value)), element("span", {}, name));
   return element("div", { class: "tiles" },
-    tile("bans in force", capture.active_bans), tile("bans made", totals.bans), tile("BitTorrent flows", totals.bittorrent),
-    tile("flows", totals.flows), tile("packets", totals.packets), tile("packets lost", totals.lost, totals.lost > 0));
+    ...(live ? [tile("bans in force", capture.active_bans), tile("bans made", totals.bans)]
+      : [tile("bans that would be made", totals.bans), tile("hosts with evidence", capture.hosts_known)]),
+    tile("BitTorrent flows", totals.bittorrent), tile("flows", totals.flows), tile("packets", totals.packets),
+    ...(live ? [tile("packets lost", totals.lost, totals.lost > 0)] : []));
 }
 
 function counted(hosts, what) {
@@ -94,7 +99,7 @@ function bansPart(key, capture, live, mayUnban) {
     [live ? "Ends in" : "Lasts", (ban) => span(ban.remaining_seconds), "when"],
     ["Decided by", (ban) => chips([ban.technique])],
     ["Program", (ban) => ban.client || ""],
-    ["Flows", (ban) => whole.format(ban.flows), "number"],
+    ...(live ? [["Flows", (ban) => whole.format(ban.flows), "number"]] : []),
     ["Why", (ban) => ban.reason + (ban.times > 1 ? ` (ban number ${ban.times})` : "")],
   ];
   if (mayUnban) columns.push(["", unbanButton]);
@@ -118,7 +123,7 @@ function hostsPart(key, capture) {
     () => table(key + "hosts", columns, capture.hosts, true));
 }
 
-function details(key, capture) {
+function details(key, capture, live) {
   const number = (name) => [name[0].toUpperCase() + name.slice(1), (row) => short(row[name]), "number"];
   const made = [
     part("Techniques", "pieces of evidence, then verdicts", capture.techniques, () => table(key + "techniques", [
@@ -135,7 +140,7 @@ function details(key, capture) {
     ["Dropped", (row) => short(row.dropped + row.if_dropped), "number"],
   ], capture.interfaces)));
   const losses = capture.losses.filter((loss) => loss.count > 0);
-  made.push(part("Losses", "", losses, () => table(key + "losses", [
+  if (live) made.push(part("Losses", "", losses, () => table(key + "losses", [
     ["Place", (row) => row.place], ["Count", (row) => whole.format(row.count), "number"],
   ], losses)));
   return element("div", { class: "columns" }, ...made);
@@ -145,27 +150,27 @@ function section(capture, index, { live, unban: mayUnban }) {
   const key = `${index} `;
   const about = live ? `version ${capture.version}, bans are held by ${capture.backend}, running for ${span(capture.seconds)}`
     : `version ${capture.version}, capture of ${span(capture.seconds)}`;
-  const plots = capture.history.length ? PLOTS.filter(({ title }) => live || title !== "Lost packets").map((kind) => {
+  const plots = capture.history.length ? (live ? PLOTS : PLOTS_OF_REPORT).map((kind) => {
     const figure = element("figure", { class: kind.hue, "data-title": kind.title },
       element("figcaption", {}, kind.title, element("output")));
-    figure.draw = () => plot(figure, capture, kind);
+    figure.draw = () => plot(figure, capture, kind, live);
     return figure;
   }) : [];
   return element("section", { id: `capture-${index}` },
     element("h2", {}, capture.source), element("p", { class: "about" }, about),
     ...capture.troubles.map((trouble) => element("p", { class: "trouble" }, trouble)),
-    tiles(capture), element("div", { class: "plots" }, ...plots),
-    bansPart(key, capture, live, mayUnban), hostsPart(key, capture), details(key, capture));
+    tiles(capture, live), element("div", { class: live ? "plots" : "plots pairs" }, ...plots),
+    bansPart(key, capture, live, mayUnban), hostsPart(key, capture), details(key, capture, live));
 }
 
 function contents(captures) {
   const link = (index) => element("a", { href: `#capture-${index}` }, captures[index].source);
   const rows = captures.map((capture, index) => ({ capture, index }));
   const number = (heading, of) => [heading, ({ capture }) => short(of(capture)), "number"];
-  return element("div", {}, ...table("contents", [
+  return element("div", { class: "contents" }, ...table("contents", [
     ["Capture", ({ index }) => link(index)], number("Packets", (of) => of.totals.packets), number("Flows", (of) => of.totals.flows),
     number("BitTorrent", (of) => of.totals.bittorrent), number("Bans", (of) => of.totals.bans),
-  ], rows));
+  ], rows, true));
 }
 
 function resize() {

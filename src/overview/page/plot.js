@@ -57,7 +57,7 @@ function ceiling(number) {
 }
 
 // What happened in at most `most` equal parts of the time. A sample is a list: start, then its numbers.
-function parts(capture, column, how, most) {
+function parts(capture, column, how, most, live) {
   const samples = capture.history;
   const from = samples[0][0];
   const least = Math.min(30 * capture.step, 300000);
@@ -76,19 +76,19 @@ function parts(capture, column, how, most) {
     const start = from + index * width;
     if (how === "level" && !filled[index]) values[index] = start > capture.at ? null : values[index - 1] || 0;
     if (how !== "rate") continue;
-    // The last part is not over yet; when it has only begun it says nothing.
-    const lasted = Math.min(width, capture.at - start);
+    // The last part of a live run is not over yet; when it has only begun it says nothing.
+    const lasted = live ? Math.min(width, capture.at - start) : width;
     values[index] = lasted < width / 4 && index > 0 ? null : (values[index] * 8000) / Math.max(lasted, 1);
   }
   return { from, to: from + count * width, width, values };
 }
 
 // Draws one row of numbers over time into a figure that stands in the page.
-function plot(figure, capture, { column, how, format }) {
+function plot(figure, capture, { column, how, format }, live) {
   const readout = figure.querySelector("output");
   const width = Math.max(240, figure.clientWidth - 22), height = width < 400 ? 120 : 150;
   const left = how === "rate" ? 66 : 40, right = 8, top = 8, bottom = 20;
-  const { from, to, width: part, values } = parts(capture, column, how, Math.floor((width - left - right) / 5));
+  const { from, to, width: part, values } = parts(capture, column, how, Math.floor((width - left - right) / 5), live);
   const known = values.filter((value) => value !== null);
   const peak = Math.max(...known, 0);
   const high = peak > 0 ? ceiling(peak) : 1;
