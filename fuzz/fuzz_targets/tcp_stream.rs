@@ -1,5 +1,5 @@
 //! A TCP flow in any segments: choices are the side (1), SYN (2), a jump of the sequence number (4, 8), a cut
-//! capture (16), a look without buffers (32) and rearming (64).
+//! capture (16), a look without buffers (32), rearming (64) and an acknowledgement (128).
 #![no_main]
 
 use btblocker_detectors::{
@@ -30,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
             from,
             at: Timestamp(number as u64 * 1000),
             sequence: *sequence,
-            acknowledgement: None,
+            acknowledgement: (choices & 128 != 0).then_some(number as u32 * 700),
             syn: choices & 2 != 0,
             payload,
             wire_len: payload.len() as u32 + if choices & 16 != 0 { 900 } else { 0 },

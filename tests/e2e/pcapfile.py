@@ -2,7 +2,7 @@
 
 import ipaddress
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 EN10MB, RAW = 1, 101
@@ -57,10 +57,18 @@ def read(path: Path) -> tuple[bytes, list[Frame]]:
     return content[:24], frames
 
 
-def trim(source: Path, target: Path) -> list[tuple]:
-    """Writes the first packets of every flow, as many of each as the size limit lets; returns its flows that carry payload,
-    as (protocol, end that sent first, other end)."""
+def cut(frame: Frame, most: int) -> Frame:
+    """The frame with at most so many of its bytes; its header still tells its size on the wire."""
+    data = frame.data[:most]
+    header = frame.header[:8] + struct.pack("<I", len(data)) + frame.header[12:]
+    return replace(frame, header=header, data=data)
+
+
+def trim(source: Path, target: Path, frame_bytes: int) -> list[tuple]:
+    """Writes the beginnings of the first packets of every flow, as many of each as the size limit lets; returns its flows
+    that carry payload, as (protocol, end that sent first, other end)."""
     header, frames = read(source)
+    frames = [cut(frame, frame_bytes) for frame in frames]
 
     def kept(most: int) -> list[Frame]:
         seen: dict = {}
@@ -71,7 +79,7 @@ def trim(source: Path, target: Path) -> list[tuple]:
                 chosen.append(frame)
         return chosen
 
-    most = 400
+    most = 1_000
     while sum(16 + len(frame.data) for frame in kept(most)) + 24 > MAX_FILE_BYTES and most > 1:
         most -= 1
     chosen = kept(most)

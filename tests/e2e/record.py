@@ -16,7 +16,7 @@ import isolation
 import pcapfile
 from lab import Lab
 from process import Failure, wait_until
-from recordings import Recording, bittorrent_recordings, look_alikes
+from recordings import ALL_BYTES, Recording, bittorrent_recordings, look_alikes
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 RECORD_SECONDS = 90
@@ -55,7 +55,7 @@ def capture(recording: Recording, work: Path) -> tuple[str, list[tuple]]:
         tap.wait(5)
     finally:
         lab.close()
-    return words, pcapfile.trim(raw, work / "input.pcap")
+    return words, pcapfile.trim(raw, work / "input.pcap", recording.frame_bytes)
 
 
 def expectation(recording: Recording, flows: list[tuple]) -> str:
@@ -80,10 +80,12 @@ def expectation(recording: Recording, flows: list[tuple]) -> str:
 def description(recording: Recording, words: str, versions: dict) -> str:
     """Text of README.md."""
     device = "tun device (raw IP)" if recording.link == "tun" else "Ethernet"
+    whole = recording.frame_bytes == ALL_BYTES
+    kept = "the first packets" if whole else f"the first {recording.frame_bytes} bytes of the first packets"
     return (
         f"# {recording.name}\n\n{recording.purpose[0].upper()}{recording.purpose[1:]}.\n\n"
         f"Origin: recorded by this project in its own network namespaces with `tests/e2e/record.py {recording.name}`, at the "
-        f"router's side of the clients' network, {device}; trimmed to the first packets of every flow. MIT, as the project.\n\n"
+        f"router's side of the clients' network, {device}; trimmed to {kept} of every flow. MIT, as the project.\n\n"
         f"Programs: {', '.join(versions[tool] for tool in recording.tools)}\n\nTraffic: {words}\n"
     )
 

@@ -12,6 +12,9 @@ from process import wait_until
 from swarm import Swarm
 
 FILE_BYTES = 512 * 1024
+ALL_BYTES = 65_535
+# Of an encrypted stream the sizes tell it: so many packets are worth more than their contents.
+SHORT_BYTES = 160
 PAGE = (
     "<html><h1>BitTorrent protocol</h1><p>A client sends \x13BitTorrent protocol, then its info_hash and peer_id. "
     "GET /announce?info_hash= asks a tracker; d1:ad2:id20: starts a DHT query; magnet:?xt=urn:btih:"
@@ -30,6 +33,7 @@ class Recording:
     link: str = "eth"
     family: int = 4
     must_ban: bool = True  # only of BitTorrent: whether one can tell from these packets
+    frame_bytes: int = ALL_BYTES  # kept of each frame
     tools: list[str] = field(default_factory=list)
 
 
@@ -190,27 +194,29 @@ def bittorrent_recordings() -> list[Recording]:
     """Every client in every mode it has."""
     found = []
 
-    def add(swarm: Swarm, purpose: str, must_ban: bool = True) -> None:
+    def add(swarm: Swarm, purpose: str) -> None:
         tools = {"libtorrent": ["python3-libtorrent"], "transmission": ["transmission-daemon"], "aria2": ["aria2"], "rtorrent": ["rtorrent"]}
         packages = tools[swarm.program] + (["opentracker"] if swarm.tracker in ("http", "udp") and swarm.family == 4 else [])
-        found.append(Recording(f"bt-{swarm.name}", purpose, transfer(swarm), True, swarm.link, swarm.family, must_ban, packages))
+        hidden = swarm.encryption in ("mse", "rc4") and swarm.tracker in ("none", "own")
+        kept = SHORT_BYTES if hidden else ALL_BYTES
+        found.append(Recording(f"bt-{swarm.name}", purpose, transfer(swarm), True, swarm.link, swarm.family, frame_bytes=kept, tools=packages))
 
     modes = {
-        "off": ("no encryption", True),
-        "plain": ("MSE handshake, then plaintext selected", True),
-        "mse": ("MSE, then what the client prefers, which is RC4", False),
-        "rc4": ("MSE with RC4 forced", False),
+        "off": "no encryption",
+        "plain": "MSE handshake, then plaintext selected",
+        "mse": "MSE, then what the client prefers, which is RC4",
+        "rc4": "MSE with RC4 forced",
     }
     for program in ("libtorrent", "transmission", "aria2", "rtorrent"):
         tracker = "none" if program == "libtorrent" else "own"
         for encryption in ("off", "plain", "rc4") if program in ("libtorrent", "aria2") else ("off", "mse", "rc4"):
-            words, must_ban = modes[encryption]
+            words = modes[encryption]
             for family in (4, 6) if program == "libtorrent" else (4,):
-                add(Swarm(program, family, "tcp", encryption, tracker), f"peer connection over TCP, {words}", must_ban)
+                add(Swarm(program, family, "tcp", encryption, tracker), f"peer connection over TCP, {words}")
             if program == "libtorrent":
                 for family in (4, 6):
-                    add(Swarm(program, family, "utp", encryption, tracker), f"peer connection over uTP, {words}", encryption != "rc4")
-    add(Swarm("transmission", 4, "utp", "rc4", "own"), "uTP with RC4 forced", False)
+                    add(Swarm(program, family, "utp", encryption, tracker), f"peer connection over uTP, {words}")
+    add(Swarm("transmission", 4, "utp", "rc4", "own"), "uTP with RC4 forced")
     add(Swarm("aria2", 6, "tcp", "off", "own"), "peer connection over TCP, IPv6")
     for encryption in ("off", "rc4"):
         for kind in ("http", "udp"):

@@ -84,6 +84,9 @@ TUN_V6 = Swarm(family=6, link="tun")
 OTHERS = [
     Swarm(program="transmission", encryption="mse", tracker="http"),
     Swarm(encryption="rc4", tracker="udp"),
+    # Nothing is in the clear: no tracker, no DHT, no local discovery, one peer.
+    Swarm(encryption="rc4"),
+    Swarm(encryption="rc4", transport="utp"),
     Swarm(transport="utp", family=6),
     Swarm(program="aria2", encryption="off", tracker="http", family=6),
     Swarm(nat=True),
