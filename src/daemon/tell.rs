@@ -16,7 +16,7 @@ use crate::sink::{Detection, DetectionLog, EvidenceFiles, Exhibit, Notice, Notif
 
 /// Buffers for the beginnings of payloads, 600 bytes each. Half of them wait for verdicts at most.
 const SAMPLES: usize = 2_048;
-/// Chunks of packets for evidence files, 11 KiB each. Half of them wait for bans at most.
+/// Chunks of packets for evidence files, 10 KiB each. Half of them wait for bans at most.
 const CHUNKS: usize = 1_024;
 
 /// Where the packet path sends what sinks want beside reports.

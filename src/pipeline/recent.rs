@@ -2,7 +2,7 @@
 //!
 //! Two buffers take turns: packets are appended to the young one, and when it is full the old one is emptied and takes
 //! its place. Within a buffer each packet points to the one before it of the same flow, so the cost of finding a
-//! flow's packets is their number, whatever else is kept. All memory is taken at the start, about 6 MiB; nothing is
+//! flow's packets is their number, whatever else is kept. All memory is taken at the start, about 8 MiB; nothing is
 //! written to disk or handed on before a flow gives evidence.
 
 use crate::capture::FrameMeta;
