@@ -15,6 +15,7 @@ from pathlib import Path
 import isolation
 import pcapfile
 from lab import Lab
+from more_recordings import further_recordings
 from process import Failure, wait_until
 from recordings import ALL_BYTES, Recording, bittorrent_recordings, look_alikes
 
@@ -41,7 +42,7 @@ def capture(recording: Recording, work: Path) -> tuple[str, list[tuple]]:
         for space, device in (("c1", "tun0" if recording.link == "tun" else "eth0"), ("p1", "eth0"), ("p2", "eth0")):
             lab.run(space, "ip", "link", "set", device, "gso_max_segs", "1")
         raw = work / "raw.pcap"
-        tap = lab.spawn("r", "tcpdump", "tcpdump", "-i", lab.watched, "--immediate-mode", "-U", "-s", "0", "-Z", "root", "-w", str(raw), "tcp or udp")
+        tap = lab.spawn("r", "tcpdump", "tcpdump", "-i", lab.watched, "--immediate-mode", "-U", "-s", "0", "-Z", "root", "-w", str(raw), recording.wanted)
         tap.wait_line("listening on", 5)
         words = recording.action(lab)
         written = [-1]
@@ -124,7 +125,7 @@ def main() -> None:
     wish = parser.parse_args()
     chosen = [
         each
-        for each in bittorrent_recordings() + look_alikes()
+        for each in bittorrent_recordings() + further_recordings() + look_alikes()
         if (not wish.patterns or any(pattern in each.name for pattern in wish.patterns))
         and (wish.list or wish.again or not (CASES / each.name).exists())
     ]

@@ -35,6 +35,7 @@ class Recording:
     must_ban: bool = True  # only of BitTorrent: whether one can tell from these packets
     frame_bytes: int = ALL_BYTES  # kept of each frame
     tools: list[str] = field(default_factory=list)
+    wanted: str = "tcp or udp"  # what of the watched interface is kept, for tcpdump
 
 
 def transfer(swarm: Swarm):
