@@ -32,7 +32,7 @@
 //!
 //! # Threads
 //!
-//! One capture thread per interface. With `workers = 0` it inspects its own batches; otherwise batches go over one
+//! One capture thread per interface. With `workers = 0` it inspects frames where they lie; otherwise batches go over one
 //! bounded channel per worker to long-running tasks on a pool of their own, chosen by a symmetric hash of the
 //! addresses, so one flow is always seen by one worker in capture order. Reports, which are rare, go over a bounded
 //! channel to one thread that judges, bans, and alone writes to the kernel.

@@ -108,14 +108,24 @@ fn traffic(
         let at = Timestamp(1_700_000_000_000_000 + second * 1_000_000);
         for frame in frames {
             if !batch.push(at, LinkType::Raw, 0, frame.len() as u32, frame) {
-                dispatcher.dispatch(batch);
+                hand_over(dispatcher, batch, second % 2 == 0);
                 assert!(batch.push(at, LinkType::Raw, 0, frame.len() as u32, frame));
             }
             sent += 1;
         }
-        dispatcher.dispatch(batch);
+        hand_over(dispatcher, batch, second % 2 == 0);
     }
     sent
+}
+
+/// A whole batch, or its frames one by one where the dispatcher takes them so.
+fn hand_over(dispatcher: &mut Dispatcher, batch: &mut FrameBatch, whole: bool) {
+    if whole || !batch.frames().all(|(meta, bytes)| dispatcher.frame(meta, bytes)) {
+        dispatcher.dispatch(batch);
+    } else {
+        dispatcher.rest();
+        batch.clear();
+    }
 }
 
 #[test]

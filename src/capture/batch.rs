@@ -18,6 +18,21 @@ pub struct FrameMeta {
     len: u32,
 }
 
+impl FrameMeta {
+    /// Of a frame of `len` captured bytes in no batch.
+    pub(super) fn lone(at: Timestamp, link: LinkType, interface: u16, wire_len: u32, len: usize) -> Self {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        Self {
+            at,
+            link,
+            interface,
+            wire_len: wire_len.max(len),
+            start: 0,
+            len,
+        }
+    }
+}
+
 /// Up to [`FrameBatch::MAX_FRAMES`] frames, in capture order, in one buffer that is reused.
 #[derive(Debug)]
 pub struct FrameBatch {
@@ -100,14 +115,9 @@ impl FrameBatch {
         if self.frames.len() == Self::MAX_FRAMES || start + len > self.used {
             return false;
         }
-        let (start, len) = (start as u32, len as u32);
         self.frames.push(FrameMeta {
-            at,
-            link,
-            interface,
-            wire_len: wire_len.max(len),
-            start,
-            len,
+            start: start as u32,
+            ..FrameMeta::lone(at, link, interface, wire_len, len)
         });
         true
     }

@@ -13,8 +13,8 @@
 use super::interface;
 use super::stop::{Stop, wait};
 use super::{
-    CaptureError, CaptureStatus, FrameBatch, FrameSink, KernelCounters, LinkType, LiveOptions, WaitReason,
-    interface_names, timestamp,
+    CaptureError, CaptureStatus, FrameBatch, FrameMeta, FrameSink, KernelCounters, LinkType, LiveOptions,
+    WaitReason, interface_names, timestamp,
 };
 use pcap::{Active, Capture};
 use std::error::Error;
@@ -159,6 +159,10 @@ impl LiveCapture {
         let (batch, link, number) = (&mut self.batch, device.link, self.number);
         let result = device.capture.dispatch(None, |packet| {
             let (at, wire_len) = (timestamp(packet.header), packet.header.len);
+            let meta = FrameMeta::lone(at, link, number, wire_len, packet.data.len());
+            if sink.frame(&meta, packet.data) {
+                return;
+            }
             if !batch.push(at, link, number, wire_len, packet.data) {
                 sink.frames(batch);
                 batch.clear();
@@ -170,6 +174,7 @@ impl LiveCapture {
             sink.frames(batch);
             batch.clear();
         }
+        sink.end_of_block();
         result
     }
 

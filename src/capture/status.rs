@@ -1,6 +1,6 @@
 //! What a live capture tells: frames, whether more can come, and how many the kernel lost.
 
-use super::FrameBatch;
+use super::{FrameBatch, FrameMeta};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,6 +42,14 @@ pub trait FrameSink {
     /// Takes the frames of a batch, at the latest at the end of each ring block; the batch is never empty. It
     /// may be swapped for another one. What is left in it is cleared.
     fn frames(&mut self, batch: &mut FrameBatch);
+
+    /// Takes one frame where it lies in the ring, before it is copied into a batch. `false`: it is to be copied.
+    fn frame(&mut self, _meta: &FrameMeta, _bytes: &[u8]) -> bool {
+        false
+    }
+
+    /// Told at the end of each ring block.
+    fn end_of_block(&mut self) {}
 
     /// Told at the start and at each change.
     fn status(&mut self, status: &CaptureStatus);

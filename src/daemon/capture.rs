@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use log::{info, warn};
 
 use crate::capture::{
-    CaptureError, CaptureStatus, FrameBatch, FrameSink, KernelCounters, KernelStats, LiveCapture,
+    CaptureError, CaptureStatus, FrameBatch, FrameMeta, FrameSink, KernelCounters, KernelStats, LiveCapture,
     LiveOptions, Stop,
 };
 use crate::config::Config;
@@ -46,6 +46,12 @@ struct Sink {
 impl FrameSink for Sink {
     fn frames(&mut self, batch: &mut FrameBatch) {
         self.dispatcher.dispatch(batch);
+    }
+    fn frame(&mut self, meta: &FrameMeta, bytes: &[u8]) -> bool {
+        self.dispatcher.frame(meta, bytes)
+    }
+    fn end_of_block(&mut self) {
+        self.dispatcher.rest();
     }
     fn status(&mut self, status: &CaptureStatus) {
         let state = match status {

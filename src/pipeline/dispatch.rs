@@ -25,11 +25,22 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Looks at a batch, sends its reports and publishes the counters.
     pub(super) fn inspect(&self, inspection: &mut Inspection, batch: &FrameBatch) {
+        for (meta, bytes) in batch.frames() {
+            self.frame(inspection, meta, bytes);
+        }
+        self.rest(inspection);
+    }
+    /// Looks at a frame and sends its reports.
+    fn frame(&self, inspection: &mut Inspection, meta: &FrameMeta, bytes: &[u8]) {
         let mut dropped = 0;
-        inspection.batch(batch, &mut |report| {
+        inspection.frame(meta, bytes, &mut |report| {
             dropped += u64::from(self.reports.try_send(report).is_err());
         });
         inspection.counters_mut().reports_dropped += dropped;
+    }
+    /// Ends a batch and publishes the counters.
+    fn rest(&self, inspection: &mut Inspection) {
+        inspection.rest();
         self.shared.publish(inspection.counters());
     }
 }
@@ -55,6 +66,25 @@ impl Dispatcher {
     pub(super) fn hand_over(hand_over: HandOver) -> Self {
         Self(Way::HandOver(Box::new(hand_over)))
     }
+    /// Looks at one frame where it lies; after some of them [`Dispatcher::rest`] is due. `false`: it is to be given in a
+    /// batch, because it will be handed on.
+    pub fn frame(&mut self, meta: &FrameMeta, bytes: &[u8]) -> bool {
+        match &mut self.0 {
+            Way::Inline { inspection, outbox } => {
+                outbox.frame(inspection, meta, bytes);
+                true
+            }
+            Way::HandOver(_) => false,
+        }
+    }
+
+    /// Does what is done once for many frames that were looked at one by one.
+    pub fn rest(&mut self) {
+        if let Way::Inline { inspection, outbox } = &mut self.0 {
+            outbox.rest(inspection);
+        }
+    }
+
     /// Looks at a batch or hands it on. `batch` is empty afterwards, with all its memory, though it may be another
     /// one.
     pub fn dispatch(&mut self, batch: &mut FrameBatch) {

@@ -50,6 +50,10 @@ impl Settings {
 pub struct Inspection {
     reassembler: Reassembler,
     shard: Shard,
+    /// A frame was looked at since the last rest.
+    busy: bool,
+    /// Time of the last frame.
+    now: Timestamp,
 }
 
 /// Everything behind the reassembly.
@@ -79,6 +83,8 @@ impl Inspection {
         let fixed = || Published::new(settings.options.into());
         Self {
             reassembler: Reassembler::new(),
+            busy: false,
+            now: Timestamp(0),
             shard: Shard {
                 table: FlowTable::new(settings.hasher.clone(), settings.flows, settings.stream_buffers),
                 swept: Timestamp(0),
@@ -94,16 +100,10 @@ impl Inspection {
 
     /// Looks at all frames of a batch, in order.
     pub fn batch(&mut self, batch: &FrameBatch, out: &mut impl FnMut(Report)) {
-        self.shard.refresh();
-        let mut now = None;
         for (meta, bytes) in batch.frames() {
             self.frame(meta, bytes, out);
-            now = Some(meta.at);
         }
-        if let Some(now) = now {
-            self.shard.sweep(now);
-        }
-        self.shard.count_flows();
+        self.rest();
     }
 
     /// What was counted so far.
@@ -115,7 +115,14 @@ impl Inspection {
         &mut self.shard.counters
     }
 
-    fn frame(&mut self, meta: &FrameMeta, bytes: &[u8], out: &mut impl FnMut(Report)) {
+    /// Looks at one frame. After some of them [`Inspection::rest`] is due.
+    #[inline]
+    pub fn frame(&mut self, meta: &FrameMeta, bytes: &[u8], out: &mut impl FnMut(Report)) {
+        if !self.busy {
+            self.busy = true;
+            self.shard.refresh();
+        }
+        self.now = meta.at;
         let counters = &mut self.shard.counters;
         counters.frames += 1;
         counters.bytes += u64::from(meta.wire_len);
@@ -139,6 +146,16 @@ impl Inspection {
                 }
             }
         }
+    }
+
+    /// Does what is done once for many frames: ends what is expired, brings the counters up to date, and has the next
+    /// frame take the newest view of the network and the newest tunables.
+    pub fn rest(&mut self) {
+        if self.busy {
+            self.shard.sweep(self.now);
+        }
+        self.busy = false;
+        self.shard.count_flows();
     }
 
     /// Looks at the datagram that a fragment completes.
