@@ -15,7 +15,7 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev l
 RUN_PACKAGES := iproute2 nftables iptables ipset
 TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
-BENCH_PACKAGES := libndpi-bin tcpdump
+BENCH_PACKAGES := libndpi-bin tcpdump valgrind iproute2 ipset nftables python3
 LINT_PACKAGES := shellcheck
 DEB_PACKAGES := dpkg-dev lintian
 PACKAGING_PACKAGES := $(DEB_PACKAGES) systemd-container debootstrap nix-bin iputils-ping rpm

@@ -24,8 +24,11 @@ def run(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def inside(*command):
-    return run("ip", "netns", "exec", NAMESPACE, *command)
+def enter():
+    """Goes into the namespace; what is started from then on is there, too."""
+    with open(f"/run/netns/{NAMESPACE}") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x40000000):  # CLONE_NEWNET
+            sys.exit(f"cannot enter {NAMESPACE}: {os.strerror(ctypes.get_errno())}")
 
 
 class Buffer(ctypes.Structure):
@@ -34,14 +37,20 @@ class Buffer(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
 
 
-class Message(ctypes.Structure):
-    """struct mmsghdr."""
+class Header(ctypes.Structure):
+    """struct msghdr."""
 
     _fields_ = [
         ("name", ctypes.c_void_p), ("name_length", ctypes.c_uint32), ("buffers", ctypes.POINTER(Buffer)),
         ("buffer_count", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int), ("sent", ctypes.c_uint),
+        ("flags", ctypes.c_int),
     ]
+
+
+class Message(ctypes.Structure):
+    """struct mmsghdr."""
+
+    _fields_ = [("header", Header), ("sent", ctypes.c_uint)]
 
 
 def frames(size):
@@ -60,7 +69,7 @@ def sender(size, seconds, rate):
     out.setsockopt(263, 20, 1)  # SOL_PACKET, PACKET_QDISC_BYPASS
     buffers = [ctypes.create_string_buffer(frame, size) for frame in frames(size)]
     parts = [Buffer(ctypes.addressof(buffer), size) for buffer in buffers]
-    messages = (Message * FLOWS)(*(Message(buffers=ctypes.pointer(part), buffer_count=1) for part in parts))
+    messages = (Message * FLOWS)(*(Message(Header(buffers=ctypes.pointer(part), buffer_count=1)) for part in parts))
     libc = ctypes.CDLL(None)
     begin, sent = time.monotonic(), 0
     while (now := time.monotonic()) < begin + seconds:
@@ -74,13 +83,14 @@ def sender(size, seconds, rate):
 
 
 class Watcher:
-    """The program, capturing on v1 without bans."""
+    """The program, capturing on v1."""
 
     def __init__(self, folder, *options):
         self.log = open(f"{folder}/log", "w+")
         started = time.monotonic()
-        command = [os.path.abspath(BINARY), "--interface", "v1", "--backend", "dry-run", "--monitor-only", *options]
-        self.process = subprocess.Popen(["ip", "netns", "exec", NAMESPACE, *command], stdout=self.log, stderr=self.log)
+        command = [os.path.abspath(BINARY), "--interface", "v1", "--control-socket", f"{folder}/socket",
+                   "--state-dir", f"{folder}/state", *options]
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         while "ready" not in self.text():
             if self.process.poll() is not None:
                 sys.exit(self.text())
@@ -108,7 +118,7 @@ class Watcher:
 
 def send(size, seconds, rate):
     """Frames sent, and how long that took."""
-    words = inside(sys.executable, "-B", __file__, "--send", str(size), str(seconds), str(rate)).split()
+    words = run(sys.executable, "-B", __file__, "--send", str(size), str(seconds), str(rate)).split()
     return int(words[0]), float(words[1])
 
 
@@ -116,32 +126,34 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         run("ip", "netns", "add", NAMESPACE)
         try:
-            inside("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+            enter()
+            run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
             for end in ("v0", "v1", "lo"):
-                inside("ip", "link", "set", end, "up")
+                run("ip", "link", "set", end, "up")
             starts = []
             for _ in range(5):
-                watcher = Watcher(folder)
+                watcher = Watcher(folder, "--backend", "ipset")
                 starts.append(watcher.start_up)
                 watcher.stop()
-            print(f"start-up until ready: {min(starts) * 1000:.0f} ms")
-            watcher = Watcher(folder)
+            print(f"start-up until ready: {min(starts) * 1000:.0f} to {max(starts) * 1000:.0f} ms")
+            watcher = Watcher(folder, "--monitor-only")
             before = watcher.cpu_seconds()
             time.sleep(10)
             print(f"idle: {(watcher.cpu_seconds() - before) * 10:.1f} % of one core")
             watcher.stop()
-            print("frame   rate       workers  sent      kernel dropped  own queues dropped  CPU share")
+            print("frame   rate       workers  sent      kernel dropped  own queues dropped  CPU share  CPU ns/frame")
             for size in (64, 1400):
                 for rate in (100_000, 0):
                     for workers in (0, 1, 2):
-                        watcher = Watcher(folder, "--workers", str(workers))
+                        watcher = Watcher(folder, "--monitor-only", "--workers", str(workers))
                         before = watcher.cpu_seconds()
                         packets, seconds = send(size, 5, rate)
                         time.sleep(0.2)
-                        share = (watcher.cpu_seconds() - before) / seconds
+                        used = watcher.cpu_seconds() - before
                         _, dropped, _, queues = watcher.stop()
                         print(f"{size:<7} {packets / seconds:<10.0f} {workers:<8} {packets:<9} "
-                              f"{dropped / packets:>13.3%} {queues / packets:>19.3%} {share:>10.0%}")
+                              f"{dropped / packets:>13.3%} {queues / packets:>19.3%} {used / seconds:>10.0%} "
+                              f"{used / packets * 1e9:>13.0f}")
         finally:
             run("ip", "netns", "del", NAMESPACE)
 

@@ -1,10 +1,13 @@
 #!/bin/sh
-# Whole program on large captures: CPU time per packet of `btblocker replay`, and of nDPI's reader where it is installed.
+# Whole program on large captures: CPU time and instructions per packet of `btblocker replay`, and of nDPI's reader where
+# it is installed.
 #
 #     benches/replay.sh [PACKETS]
 #
 # Captures are generated in a temporary folder (1 GB for a million packets) and read once before they are measured.
-# The least of five runs counts. "read" is a run of tcpdump on the same file where it is installed: libpcap and the kernel alone.
+# The least of five runs counts. "read" is a run of tcpdump on the same file where it is installed: libpcap and the kernel
+# alone. Instructions are those that the second tenth of the capture adds to the first, counted by valgrind where it is
+# installed: they do not depend on what else the machine does.
 set -eu
 packets=${1:-1000000}
 binary=${BTBLOCKER:-target/release/btblocker}
@@ -25,24 +28,55 @@ print(f"{(used.ru_utime + used.ru_stime) * scale:.0f} {used.ru_utime * scale:.0f
     done | sort -n | head -1
 }
 
-# One line of the table: kind of traffic, program, its command.
+# Instructions of a command that reads the file behind it.
+count() {
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$@" 2>&1 >/dev/null | sed -n 's/.*Collected : //p'
+}
+
+# Instructions per packet of a command that reads the file behind it; "-" where they cannot be counted.
+instructions() {
+    if command -v valgrind >/dev/null; then
+        echo $((($(count "$@" "$folder/two.pcap") - $(count "$@" "$folder/one.pcap")) / tenth))
+    else
+        echo -
+    fi
+}
+
+# One line of the table: kind of traffic, program, its command up to the name of the file.
 row() {
     traffic=$1 program=$2
     shift 2
-    measure "$@" | xargs printf '%-10s %-10s %9s %9s %9s %9s\n' "$traffic" "$program"
+    # shellcheck disable=SC2046 # several words
+    line "$traffic" "$program" $(measure "$@" "$file") "$(instructions "$@")"
 }
 
-printf '%-10s %-10s %9s %9s %9s %9s\n' traffic program ns/packet user system KiB
+line() {
+    printf '%-10s %-10s %9s %9s %9s %9s %12s\n' "$@"
+}
+
+generate() {
+    "$generator" "$1" "$2" 1000 "$3" tests/cases/*/input.pcap
+}
+
+tenth=$((packets / 10))
+line traffic program ns/packet user system KiB instructions
 for mix in bulk short recorded syn-flood udp-flood junk; do
     file=$folder/$mix.pcap
-    "$generator" "$mix" "$packets" 1000 "$file" tests/cases/*/input.pcap
+    generate "$mix" "$packets" "$file"
+    generate "$mix" "$tenth" "$folder/one.pcap"
+    generate "$mix" $((tenth * 2)) "$folder/two.pcap"
     cat "$file" >/dev/null
-    row "$mix" btblocker "$binary" replay --format json "$file"
-    if command -v tcpdump >/dev/null; then
-        row "$mix" read tcpdump -r "$file" -w /dev/null less 1
-    fi
-    if command -v ndpiReader >/dev/null; then
-        row "$mix" ndpiReader ndpiReader -q -i "$file"
-    fi
+    row "$mix" btblocker "$binary" replay --format json
+    # Floods are no test of what others do.
+    case $mix in bulk | short | recorded)
+        if command -v tcpdump >/dev/null; then
+            # shellcheck disable=SC2046 # several words
+            line "$mix" read $(measure tcpdump -r "$file" -w /dev/null less 1) -
+        fi
+        if command -v ndpiReader >/dev/null; then
+            row "$mix" ndpiReader ndpiReader -q -i
+        fi
+        ;;
+    esac
     rm "$file"
 done
