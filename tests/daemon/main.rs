@@ -10,6 +10,7 @@
 #![allow(unreachable_pub, reason = "the module is shared by test programs")]
 
 mod check;
+mod clock;
 mod commands;
 mod healing;
 mod interfaces;

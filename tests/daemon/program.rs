@@ -20,6 +20,8 @@ const PATIENTLY: Duration = Duration::from_secs(20);
 pub(crate) struct Lab {
     folder: tempfile::TempDir,
     pub(crate) backend: &'static str,
+    /// Further variables of the programs.
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
 
 /// A running daemon; it is killed when dropped.
@@ -35,6 +37,7 @@ impl Lab {
         Self {
             folder: tempfile::tempdir().unwrap(),
             backend,
+            variables: Vec::new(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Lab {
             .env("BTBLOCKER_CONTROL_SOCKET", self.path("run/control.sock"))
             .env("BTBLOCKER_INTERFACE", "bt0")
             .env("BTBLOCKER_BACKEND", self.backend)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .args(words)
             .stdin(Stdio::null());
         command

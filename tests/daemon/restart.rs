@@ -113,6 +113,32 @@ fn a_torn_state_file_is_set_aside_and_nothing_else_happens() {
 }
 
 #[test]
+fn a_kill_while_the_file_is_written_loses_nothing() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let mut banned = 0;
+        for round in 0..8 {
+            let daemon = lab.start(&[]);
+            let hosts: Vec<String> = (0..100).map(|last| format!("198.51.{round}.{last}")).collect();
+            let words: Vec<&str> = ["ban"]
+                .into_iter()
+                .chain(hosts.iter().map(String::as_str))
+                .collect();
+            // Each has the file written anew.
+            lab.say(&words);
+            banned += hosts.len();
+            daemon.kill();
+            // Whenever that was, the file is whole, old or new, and the kernel holds the rest.
+            let text = fs::read_to_string(lab.state_file()).unwrap();
+            serde_json::from_str::<serde_json::Value>(&text).unwrap();
+            assert_eq!(known(&lab).len(), banned, "round {round}");
+        }
+        let daemon = lab.start(&[]);
+        assert_eq!((known(&lab).len(), daemon.lines("set aside")), (banned, 0));
+    });
+}
+
+#[test]
 fn a_disk_that_refuses_costs_one_line_and_no_ban() {
     in_namespace(|| {
         let lab = Lab::new("ipset");
