@@ -303,7 +303,8 @@ pub trait SetBackend: Send {
         Ok(false)
     }
 
-    /// Those of `elements` that the kernel does not hold.
+    /// Those of `elements` that the kernel does not hold. Where it cannot hold a network within another, the inner one
+    /// may count as held with the outer one.
     ///
     /// # Errors
     /// When the sets are missing or the kernel refuses.

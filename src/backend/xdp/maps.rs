@@ -183,6 +183,29 @@ impl Maps {
         Ok(held)
     }
 
+    /// Those of the elements that are not banned now. A trie answers with the longest network that holds what is asked
+    /// for, which need not be that network itself.
+    pub(super) fn missing(&self, elements: &[Element]) -> Result<Vec<Element>, BackendError> {
+        let now = monotonic_nanos();
+        let (mut key, mut value, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+        for element in elements {
+            let Some(table) = self.tables.get(table_index(*element)) else {
+                continue;
+            };
+            key.clear();
+            append_key(&mut key, *element);
+            value.resize(table.value_len(), 0);
+            let found = table.look_up(&key, &mut value);
+            let found = found.map_err(|error| kernel("looking up", element.to_string(), error))?;
+            let prefix_len = value.get(8..).map_or(0, number);
+            let is_itself = element.is_host() || prefix_len == u64::from(element.prefix_len());
+            if !(found && is_itself && number(&value) > now) {
+                missing.push(*element);
+            }
+        }
+        Ok(missing)
+    }
+
     /// Removes what has expired; the number of elements.
     pub(super) fn sweep(&self) -> Result<usize, BackendError> {
         let now = monotonic_nanos();

@@ -39,8 +39,10 @@ use self::maps::Maps;
 use self::pins::{Lock, Pins};
 use self::program::Program;
 use super::{Options, XdpMode};
-use crate::ban::{BackendError, Change, Held, PacketCounters, SetBackend};
+use crate::ban::{BackendError, Change, Element, Held, PacketCounters, SetBackend};
 
+/// Elements that are looked up at once: the judge waits so long for their answers.
+const COMPARED_AT_ONCE: usize = 4_096;
 /// Name in reports.
 const BACKEND: &str = "xdp";
 
@@ -247,6 +249,14 @@ impl SetBackend for Xdp {
 
     fn list(&mut self) -> Result<Vec<Held>, BackendError> {
         self.with_maps(Maps::list)
+    }
+
+    fn missing(&mut self, elements: &[Element]) -> Result<Vec<Element>, BackendError> {
+        self.with_maps(|maps| maps.missing(elements))
+    }
+
+    fn compared_at_once(&self) -> usize {
+        COMPARED_AT_ONCE
     }
 
     fn sweep(&mut self) -> Result<usize, BackendError> {

@@ -142,6 +142,20 @@ impl Table {
         check(ret)
     }
 
+    /// Fills `value` with that of a key, if there is one.
+    pub(super) fn look_up(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+        if key.len() != self.key_len() || value.len() != self.value_len() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let (key, value) = (key.as_ptr().cast(), value.as_mut_ptr().cast());
+        // SAFETY: key and value have the map's sizes and outlive the call.
+        let ret = unsafe { sys::bpf_map_lookup_elem(self.fd(), key, value) };
+        match check(ret) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
     /// Removes an element; one that is absent is fine.
     pub(super) fn remove(&self, key: &[u8]) -> io::Result<()> {
         if key.len() != self.key_len() {
@@ -240,14 +254,10 @@ impl Table {
             }
             std::mem::swap(&mut key, &mut next);
             from = key.as_ptr().cast();
-            // SAFETY: key and value have the map's sizes and outlive the call.
-            let ret = unsafe { sys::bpf_map_lookup_elem(self.fd(), from, value.as_mut_ptr().cast()) };
-            match check(ret) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                result => result?,
+            if self.look_up(&key, &mut value)? {
+                read.keys.extend_from_slice(&key);
+                read.values.extend_from_slice(&value);
             }
-            read.keys.extend_from_slice(&key);
-            read.values.extend_from_slice(&value);
         }
         Ok(())
     }
