@@ -234,6 +234,18 @@ fn a_capture_that_cuts_segments_shows_their_beginnings() {
 }
 
 #[test]
+fn a_handshake_in_two_segments_is_no_cut_one() {
+    let whole = handshake(b"-TR2920-abcdefghijkl");
+    let mut shown = Shown::from_start();
+    shown
+        .says(A, &whole[..20])
+        .says(A, &whole[20..48])
+        .says(B, &whole);
+    let told = [0, 1].map(|side| ("handshake", "handshake", "conclusive", side));
+    assert_eq!(shown.told(), BTreeSet::from(told));
+}
+
+#[test]
 fn an_exchange_of_keys_has_its_sizes_on_the_wire() {
     for (snap, seen) in [(59, false), (62, true), (134, true), (2000, true)] {
         let mut shown = Shown::from_start();

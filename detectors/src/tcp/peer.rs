@@ -51,6 +51,7 @@ impl TcpInspector {
                 found.confidence = Confidence::Conclusive;
             }
         }
+        self.reading(side).cut = false;
         if found.confidence == Confidence::Conclusive && found.class == Class::BitTorrent {
             let message = at.saturating_add(usize::from(self.reading(side).start)) + HANDSHAKE_BYTES;
             // Only a whole handshake says where the messages begin.
