@@ -46,6 +46,7 @@
 //! - Flow and judge time is packet time, ban time is an argument: a replay is the live path with another source.
 //! - The source of a lone packet can be forged. Only ends that are proven to take part are banned.
 //! - Ports are never evidence. Exempt ports only suppress evidence below conclusive.
+//! - A ban is logged, notified and counted as in force when the kernel has taken it, not when it is decided.
 //! - Expiry is the kernel's: if this program dies, traffic flows on and bans run out.
 //! - Rights are given up before the first thread starts, so no packet is ever parsed with more than it takes to
 //!   capture and to ban.
