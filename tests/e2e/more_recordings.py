@@ -12,7 +12,7 @@ import torrent
 from lab import Lab
 from more_clients import Biglybt, Command, Ctorrent, Deluge, Ktorrent, Qbittorrent
 from process import wait_until
-from recordings import FILE_BYTES, Recording
+from recordings import ALL_BYTES, FILE_BYTES, SHORT_BYTES, Recording
 
 # These clients also ask for names, port mappings and updates.
 PEERS = "(tcp or udp) and net 203.0.113.0/24"
@@ -49,8 +49,9 @@ def further_recordings() -> list[Recording]:
     found = []
 
     def add(name: str, purpose: str, tools: list[str], make, *kind: str) -> None:
-        must_ban = "rc4" not in kind
-        found.append(Recording(f"bt-{name}", purpose, download(make, *kind), True, must_ban=must_ban, tools=tools, wanted=PEERS))
+        hidden = "rc4" in kind and "udp" not in kind
+        kept = SHORT_BYTES if hidden else ALL_BYTES
+        found.append(Recording(f"bt-{name}", purpose, download(make, *kind), True, frame_bytes=kept, tools=tools, wanted=PEERS))
 
     def command(text: str):
         return lambda lab, made: Command(lab, "c1", made, text)
