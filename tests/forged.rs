@@ -175,8 +175,9 @@ fn messages() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     ]
 }
 
-/// Frames with the interface that they come in on, played to a fresh path; addresses that would be banned.
-fn banned(frames: &[(u16, Vec<u8>)]) -> Vec<String> {
+/// Frames with the interface that they come in on, played to a fresh path; addresses that would be banned, and how many
+/// peers were learned of.
+fn outcome(frames: &[(u16, Vec<u8>)]) -> (Vec<String>, u64) {
     let ingress = Published::new(Ingress::new(&gateway(), &["lan", "wan"]));
     let settings = Settings {
         hasher: FlowHasher::seeded(1),
@@ -190,13 +191,14 @@ fn banned(frames: &[(u16, Vec<u8>)]) -> Vec<String> {
         assert!(batch.push(at, LinkType::Ethernet, *interface, frame.len() as u32, frame));
         inspection.batch(&batch, &mut |report| judge.hear(&report, &Nearby, &mut verdicts));
     }
-    verdicts
+    let banned = verdicts
         .iter()
         .filter_map(|verdict| match verdict {
             Verdict::Ban(ban) => Some(ban.address.to_string()),
             Verdict::Flow(_) => None,
         })
-        .collect()
+        .collect();
+    (banned, inspection.counters().learned)
 }
 
 /// What a busy host does beside: a name look-up with its answer, as the gateway sees it inside.
@@ -213,7 +215,8 @@ fn everyday_traffic() -> Vec<(u16, Vec<u8>)> {
 fn check(name: &str, forged: &[(u16, Vec<u8>)]) {
     for busy in [Vec::new(), everyday_traffic()] {
         let frames: Vec<_> = busy.into_iter().chain(forged.iter().cloned()).collect();
-        assert_eq!(banned(&frames), [""; 0], "{name}");
+        // A peer that was named by forgery would corroborate what an honest host does with it.
+        assert_eq!(outcome(&frames), (Vec::new(), 0), "{name}");
     }
 }
 
@@ -260,6 +263,84 @@ fn whole_conversations_forged_from_one_place_ban_nobody() {
     }
 }
 
+/// One TCP segment between the ports 6881 of `source` and 51413 of `destination`, or back when `source` is the latter.
+fn segment(
+    mac: [u8; 6],
+    ends: (Ipv4Addr, Ipv4Addr),
+    ports: (u16, u16),
+    numbers: [u32; 2],
+    flags: u8,
+    data: &[u8],
+) -> Vec<u8> {
+    let mut frame = udp(mac, ends.0, ends.1, ports, &[&[0; 12], data].concat());
+    // Protocol TCP, and a header of 20 bytes in place of the first 20 behind IP's.
+    frame[23] = 6;
+    frame[38..42].copy_from_slice(&numbers[0].to_be_bytes());
+    frame[42..46].copy_from_slice(&numbers[1].to_be_bytes());
+    frame[46..50].copy_from_slice(&[0x50, flags, 0xff, 0xff]);
+    frame[50..54].fill(0);
+    frame
+}
+
+/// A conversation in which the responder names a peer, on one interface; `macs` are where the originator's and the
+/// responder's segments come from.
+fn peer_exchange(
+    interface: u16,
+    ends: (Ipv4Addr, Ipv4Addr),
+    macs: [[u8; 6]; 2],
+    opened: bool,
+) -> Vec<(u16, Vec<u8>)> {
+    let extended = |id: u8, body: &[u8]| {
+        let len = u32::try_from(body.len() + 2).unwrap();
+        [&len.to_be_bytes()[..], &[20, id], body].concat()
+    };
+    let greeting = [
+        b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05mnopqrstuvwxyz123456-TR4060-abcdefghijkl".to_vec(),
+        extended(0, b"d1:md6:ut_pexi1eee"),
+    ]
+    .concat();
+    let exchange = extended(1, b"d5:added6:\xc6\x33\x64\x09\x20\xc47:added.f1:\0e");
+    let (mut numbers, mut frames) = ([1_000_u32, 77], Vec::new());
+    for (side, flags, data) in [
+        (0, 0x02, &[][..]),
+        (1, 0x12, &[]),
+        (0, 0x18, &greeting),
+        (1, 0x18, &greeting),
+        (1, 0x18, &exchange),
+        (0, 0x10, &[]),
+    ] {
+        let there = (ends, (51_413, 6_881));
+        let back = ((ends.1, ends.0), (6_881, 51_413));
+        let (ends, ports) = if side == 0 { there } else { back };
+        let acknowledged = if flags == 0x02 { 0 } else { numbers[1 - side] };
+        if opened || flags & 0x02 == 0 {
+            let numbers = [numbers[side], acknowledged];
+            frames.push((interface, segment(macs[side], ends, ports, numbers, flags, data)));
+        }
+        let syn = u32::from(flags & 0x02 != 0);
+        numbers[side] += syn + u32::try_from(data.len()).unwrap();
+    }
+    frames
+}
+
+#[test]
+fn peers_are_learned_from_real_streams_only() {
+    for (interface, ends) in [(LAN, (VICTIM, REMOTE)), (WAN, (REMOTE, VICTIM))] {
+        let both = [FOREIGN_MAC, OWN_MAC[usize::from(interface)]];
+        assert!(
+            outcome(&peer_exchange(interface, ends, both, true)).1 > 0,
+            "it is a real one"
+        );
+        for opened in [false, true] {
+            check("pex", &peer_exchange(interface, ends, [FOREIGN_MAC; 2], opened));
+            // The forger's half alone, with an end that answers nothing.
+            let half = peer_exchange(interface, ends, both, opened);
+            let half = half.into_iter().filter(|(_, frame)| frame[6..12] == FOREIGN_MAC);
+            check("half of pex", &half.collect::<Vec<_>>());
+        }
+    }
+}
+
 #[test]
 fn the_same_conversation_through_the_gateway_bans_the_host() {
     let mut frames = Vec::new();
@@ -278,7 +359,8 @@ fn the_same_conversation_through_the_gateway_bans_the_host() {
             frames.push((LAN, udp(mac(other), other, asker, (ports.1, ports.0), &answer)));
         }
     }
-    let mut hosts = banned(&frames);
+    let (mut hosts, learned) = outcome(&frames);
     hosts.dedup();
+    assert!(learned > 0);
     assert_eq!(hosts, [VICTIM.to_string()], "the test's messages are real ones");
 }

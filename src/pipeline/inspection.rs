@@ -325,7 +325,9 @@ impl Shard {
             self.table.remember(touched.handle, meta.at, seen, proven);
             out(sighting(seen, proven));
         }
-        for learned in self.findings.learned() {
+        // Where nobody is proven to take part, a forger may have named an honest host's partner as a peer.
+        let learned = self.findings.learned().filter(|_| proven != Ends::NONE);
+        for learned in learned {
             let endpoint = match learned.endpoint {
                 // The end that spoke, at the port that it named or speaks from.
                 Endpoint { address: 0, port: 0 } => flow.end(learned.told.other()),
