@@ -74,6 +74,13 @@ lint: setup ## formatting, clippy, documentation and shellcheck; warnings are er
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 	shellcheck $(SCRIPTS)
 
+.PHONY: deny
+deny: cargo ## licences, bans and sources of all dependencies; known holes where their list can be fetched
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --all-features check bans licenses sources
+	@if cargo deny fetch db; then cargo deny --all-features check advisories; \
+	else echo "the list of known holes cannot be fetched: not checked" >&2; fi
+
 .PHONY: bench
 bench: setup ## measure steps, growth, large captures beside nDPI's reader, and live capture; see contrib/BENCHMARKS.md
 	@contrib/install-packages.sh $(BENCH_PACKAGES)

@@ -54,6 +54,11 @@ impl Config {
         }
         let file = overrides.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
         place(&file, Need::Read);
+        let mut read = vec![file];
+        if !self.web_token_file.as_os_str().is_empty() {
+            place(&self.web_token_file, Need::Read);
+            read.push(self.web_token_file.clone());
+        }
         for program in [&self.on_ban, &self.on_unban]
             .into_iter()
             .filter_map(|words| words.first())
@@ -69,7 +74,7 @@ impl Config {
             places,
             files: Files {
                 written,
-                read: vec![file],
+                read,
                 listen: self
                     .metrics_listen
                     .iter()

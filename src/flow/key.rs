@@ -152,6 +152,35 @@ mod tests {
     }
 
     #[test]
+    fn flows_that_were_chosen_to_collide_spread_under_another_seed() {
+        let (guessed, real) = (FlowHasher::seeded(1), FlowHasher::seeded(2));
+        let shards = NonZeroUsize::new(4).unwrap();
+        let key = |address| {
+            let (host, server) = (Endpoint { address, port: 7 }, Endpoint { address: 1, port: 80 });
+            FlowKey::new(Transport::Udp, host, server)
+        };
+        // Hosts whose flows meet in one of 256 buckets, and on one of four workers, for whoever guesses the seed.
+        let chosen: Vec<u128> = (2..)
+            .filter(|&host| guessed.flow(&key(host)) % 256 == 0 && guessed.shard(host, 1, shards) == 0)
+            .take(2_560)
+            .collect();
+        let (mut buckets, mut workers) = ([0; 256], [0; 4]);
+        for host in chosen {
+            buckets[usize::try_from(real.flow(&key(host)) % 256).unwrap()] += 1;
+            workers[real.shard(host, 1, shards)] += 1;
+        }
+        assert!(buckets.iter().all(|count| *count < 40), "{buckets:?}");
+        assert!(
+            workers.iter().all(|count| (540..740).contains(count)),
+            "{workers:?}"
+        );
+        assert_ne!(
+            FlowHasher::random().flow(&key(5)),
+            FlowHasher::random().flow(&key(5))
+        );
+    }
+
+    #[test]
     fn shards_and_seeds_spread() {
         let shards = NonZeroUsize::new(4).unwrap();
         let mut counts = [0; 4];

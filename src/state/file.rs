@@ -270,7 +270,7 @@ fn write_beside(path: &Path, bytes: &[u8], folder: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     let owner = fs::metadata(folder)?;
-    if owner.uid() != file.metadata()?.uid() {
+    if file.metadata()?.uid() == 0 && owner.uid() != 0 {
         fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
     }
     file.write_all(bytes)?;

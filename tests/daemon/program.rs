@@ -99,6 +99,11 @@ impl Lab {
             .collect()
     }
 
+    /// Starts a daemon without waiting for anything.
+    pub(crate) fn launch(&self) -> Child {
+        self.command(&[]).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Starts a daemon and waits until it is ready.
     pub(crate) fn start(&self, words: &[&str]) -> Daemon {
         self.start_under(&[], words)

@@ -1,0 +1,116 @@
+//! Faults from outside: a stop at any moment, disks that refuse.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::namespace::{in_namespace, ip};
+use crate::program::{Lab, eventually};
+
+const CASE: &str = "bt-libtorrent-v4";
+const BY_HAND: &str = "198.51.100.9";
+
+#[test]
+fn a_stop_at_any_moment_of_the_start_is_in_order() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let daemon = lab.start(&[]);
+        lab.say(&["ban", BY_HAND]);
+        daemon.terminate();
+        for millis in (0..200).step_by(8) {
+            let mut child = lab.launch();
+            thread::sleep(Duration::from_millis(millis));
+            // SAFETY: takes no pointer; the child has not been waited for, so its number is its own.
+            assert_eq!(unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) }, 0);
+            let mut status = None;
+            eventually(Duration::from_secs(20), || {
+                status = child.try_wait().unwrap();
+                status.is_some()
+            });
+            let status = status.unwrap_or_else(|| panic!("after {millis} ms it does not stop"));
+            // Before its handlers are set up, the signal itself ends it.
+            let good = status.success() || status.signal() == Some(libc::SIGTERM);
+            assert!(good, "after {millis} ms: {status:?}");
+        }
+        // Nothing of it is in the way, and nothing is lost.
+        let daemon = lab.start(&[]);
+        assert!(lab.bans().iter().any(|ban| ban["address"] == BY_HAND));
+        ip("link set bt0 down");
+        daemon.wait_line("not capturing");
+        daemon.terminate();
+        ip("link set bt0 up");
+        let daemon = lab.start(&["--webhook-url", "http://192.0.2.9/", "--workers=2"]);
+        lab.replay(CASE);
+        daemon.terminate();
+    });
+}
+
+fn mount(arguments: &str) {
+    let status = Command::new("mount").args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "mount {arguments}");
+}
+
+/// A disk of 64 KiB at a place, for this thread and its children.
+fn small_disk(place: &Path) {
+    // SAFETY: unshare takes no pointer; only this thread changes its namespace.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+    mount("--make-rprivate /");
+    mount(&format!("-t tmpfs -o size=64k,mode=777 none {}", place.display()));
+}
+
+#[test]
+fn disks_that_are_full_or_read_only_cost_no_ban() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let disk = lab.path("disk");
+        std::fs::create_dir(&disk).unwrap();
+        small_disk(&disk);
+        let path = |name: &str| disk.join(name).to_str().unwrap().to_owned();
+        let (state, log, evidence) = (path("state"), path("log"), path("evidence"));
+        for name in [&state, &evidence] {
+            std::fs::create_dir(name).unwrap();
+            std::fs::set_permissions(name, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        }
+        let options = [
+            "--state-dir",
+            &state,
+            "--detection-log",
+            &log,
+            "--evidence-dir",
+            &evidence,
+        ];
+        let filler = disk.join("filler");
+        let fill = || std::fs::write(&filler, [0; 131_072]).is_ok();
+        let remount = |how: &str| mount(&format!("-o remount,{how} {}", disk.display()));
+        for full in [true, false] {
+            if full {
+                assert!(!fill(), "the disk is full");
+            }
+            let daemon = lab.start(&options);
+            if !full {
+                remount("ro");
+            }
+            lab.say(&["ban", BY_HAND]);
+            lab.replay(CASE);
+            for line in [
+                ": banned ",
+                "bans are in force, but not remembered",
+                "detections cannot be written",
+                "evidence files cannot be written",
+            ] {
+                daemon.wait_line(line);
+            }
+            assert!(lab.bans().len() >= 2);
+            if full {
+                std::fs::remove_file(&filler).unwrap();
+            } else {
+                remount("rw");
+            }
+            daemon.wait_line("are remembered again");
+            lab.say(&["unban", "--all"]);
+            daemon.terminate();
+        }
+    });
+}
