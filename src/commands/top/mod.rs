@@ -39,7 +39,8 @@ pub fn top(config: &Config) -> anyhow::Result<()> {
     let has_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut view = View::new(overview(&path)?, has_colours);
     let ended = Arc::new(AtomicBool::new(false));
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+    // SIGHUP ends the program as it stands: its terminal is gone, and reading from that would never return.
+    for signal in [libc::SIGINT, libc::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&ended))?;
     }
     let (send, answers) = crossbeam_channel::bounded(1);
