@@ -1,7 +1,7 @@
 //! From a frame's bytes to a [`PacketView`], or the reason why it is skipped.
 //!
 //! Promise: no allocation, no panic on any bytes, every length checked once. Most frames are plain and read in one go
-//! ([`plain`]); all others layer by layer. There `pnet_packet` reads the fields of Ethernet, VLAN, IPv4, IPv6, TCP and
+//! (`plain`); all others layer by layer. There `pnet_packet` reads the fields of Ethernet, VLAN, IPv4, IPv6, TCP and
 //! UDP headers; since it validates no length, each of its views is made behind the checks. What it has no right view for
 //! (PPP, MPLS, cooked captures, GRE with its options, IPv6 extension chains) is read by hand.
 //!
