@@ -19,8 +19,6 @@ pub enum LearnedFrom {
     DhtNodes,
     /// Peer exchange.
     Pex,
-    /// Local service discovery.
-    Lsd,
     /// Holepunch message.
     Holepunch,
     /// Extended handshake `p` or the BEP 5 port message: the speaker's own listening port.

@@ -10,13 +10,13 @@
 //! | `Infohash` | 40 hexadecimal digits, at least one line    | BEP 14 |
 //!
 //! Certain: 160 fixed bits of the first line alone. Proves nobody: it is never answered and easily forged,
-//! so its owner must know that the sender is directly attached. Outside multicast it is strong only: other
+//! so its owner must know that the sender is directly attached, and its port is taught to nobody. Outside multicast it is strong only: other
 //! programs have no reason to send it, but neither has a client. Look-alike: SSDP (`M-SEARCH`), which
 //! differs in the first word.
 
 use crate::datagram::UdpDatagram;
 use crate::reported::Sink;
-use crate::{Confidence, Endpoint, Evidence, InfoHash, Learned, LearnedFrom, Technique};
+use crate::{Confidence, Evidence, InfoHash, Technique};
 
 const FIRST_LINE: &[u8] = b"BT-SEARCH * HTTP/1.1\r\n";
 
@@ -25,7 +25,7 @@ pub(crate) fn inspect(datagram: &UdpDatagram<'_>, sink: &mut Sink<'_>) {
     if !sink.options.enabled(Technique::Lsd) {
         return;
     }
-    let Some((port, info_hash)) = parse(datagram.payload) else {
+    let Some(info_hash) = parse(datagram.payload) else {
         return;
     };
     let confidence = if datagram.multicast {
@@ -34,19 +34,10 @@ pub(crate) fn inspect(datagram: &UdpDatagram<'_>, sink: &mut Sink<'_>) {
         Confidence::Strong
     };
     sink.report(Evidence::new(Technique::Lsd, "search", confidence, datagram.from).of_torrent(info_hash));
-    let endpoint = Endpoint { address: 0, port };
-    sink.learn(
-        Technique::Lsd,
-        Learned {
-            endpoint,
-            from: LearnedFrom::Lsd,
-            told: datagram.from.other(),
-        },
-    );
 }
 
-/// Port and first info-hash of an announcement.
-fn parse(bytes: &[u8]) -> Option<(u16, InfoHash)> {
+/// First info-hash of an announcement with a port.
+fn parse(bytes: &[u8]) -> Option<InfoHash> {
     let mut rest = bytes.strip_prefix(FIRST_LINE)?;
     let (mut port, mut info_hash) = (None, None);
     while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -63,7 +54,8 @@ fn parse(bytes: &[u8]) -> Option<(u16, InfoHash)> {
             info_hash = hexadecimal(value);
         }
     }
-    Some((port?, info_hash?))
+    port?;
+    info_hash
 }
 
 fn decimal(digits: &[u8]) -> Option<u16> {
