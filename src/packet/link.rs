@@ -31,10 +31,10 @@ type Mac = Option<[u8; 6]>;
 /// IP behind an Ethernet header without tags, or the frame of a raw link; `None` for everything that needs
 /// [`datagram`].
 #[inline(always)]
-pub(super) fn without_tags(link: LinkType, frame: &[u8]) -> Option<(&[u8], Mac)> {
+pub(super) fn without_tags(link: LinkType, frame: Span<'_>) -> Option<Datagram<'_>> {
     match link {
         LinkType::Ethernet => {
-            let (head, ip) = frame.split_first_chunk::<14>()?;
+            let (head, ip) = frame.split::<14>()?;
             let [_, _, _, _, _, _, mac @ .., k0, k1] = head;
             matches!(u16::from_be_bytes([*k0, *k1]), IPV4 | IPV6).then_some((ip, Some(*mac)))
         }

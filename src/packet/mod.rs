@@ -108,18 +108,20 @@ pub struct UdpView<'a> {
 /// # Errors
 /// The reason why the frame holds nothing to look at.
 pub fn parse(link: LinkType, frame: &[u8], wire_len: u32) -> Result<PacketView<'_>, Skip> {
-    if let Some((ip, source_mac)) = link::without_tags(link, frame)
-        && let Some(packet) = plain::packet(ip, source_mac)
-    {
-        return Ok(packet);
+    let frame = Span::new(frame, wire_len);
+    let (ip, source_mac) = match link::without_tags(link, frame) {
+        Some(found) => found,
+        None => link::datagram(link, frame)?,
+    };
+    match plain::packet(ip.bytes(), source_mac) {
+        Some(packet) => Ok(packet),
+        None => layered(ip, source_mac),
     }
-    layered(link, Span::new(frame, wire_len))
 }
 
-/// Any frame, layer by layer.
+/// Any IP packet, layer by layer.
 #[inline(never)]
-fn layered(link: LinkType, frame: Span<'_>) -> Result<PacketView<'_>, Skip> {
-    let (ip, source_mac) = link::datagram(link, frame)?;
+fn layered(ip: Span<'_>, source_mac: Option<[u8; 6]>) -> Result<PacketView<'_>, Skip> {
     let outer = Found {
         ip: ip::read(ip)?,
         tunnel: None,
