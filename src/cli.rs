@@ -1,5 +1,6 @@
 //! What is typed on the command line; no I/O.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -90,6 +91,14 @@ pub enum Command {
         /// Addresses or networks
         #[arg(required = true, value_name = "ADDRESS")]
         addresses: Vec<Element>,
+    },
+    /// Say what the running daemon holds of a host, and what a ban of it would still need
+    Explain {
+        /// The host
+        address: IpAddr,
+        /// How to print: a text for people, or JSON Lines
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
     },
     /// Show how the running daemon is: interfaces, counters, bans
     Status {

@@ -69,6 +69,7 @@ fn run(command: Command, loaded: &Loaded, overrides: &Overrides) -> anyhow::Resu
         Command::Unban { addresses, all } => commands::unban(config, &addresses, all, &mut out)?,
         Command::Ban { addresses, time } => commands::ban(config, &addresses, time, &mut out)?,
         Command::Allow { addresses } => commands::allow(config, &addresses, &mut out)?,
+        Command::Explain { address, format } => commands::explain(config, address, format, &mut out)?,
         Command::Status { format } => commands::status(config, format, &mut out)?,
         Command::Top => commands::top(config)?,
         Command::Check { format } => commands::check(config, format, &mut out)?,

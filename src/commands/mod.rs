@@ -3,6 +3,7 @@
 mod bans;
 mod check;
 mod daemon;
+mod explain;
 mod merge;
 mod replay;
 mod report;
@@ -12,6 +13,7 @@ mod top;
 pub use bans::{allow, ban, bans, setup, teardown, unban};
 pub use check::check;
 pub use daemon::status;
+pub use explain::explain;
 pub use replay::{ReplayOptions, replay};
 pub use shell::{completions, man};
 pub use top::top;

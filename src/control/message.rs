@@ -1,12 +1,13 @@
 //! Requests and replies, and how they are written.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::ban::{Element, Record};
-use crate::overview::{Ban, Overview};
+use crate::overview::{Ban, Explanation, Overview};
 
 /// What is asked of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,11 @@ pub enum Request {
         #[serde(with = "text")]
         address: Element,
     },
+    /// What is held of a host, and what a ban of it would still need.
+    Explain {
+        /// Of whom.
+        address: IpAddr,
+    },
     /// How the daemon is.
     Status {},
     /// What the daemon has seen and done, as the web page and `top` show it.
@@ -59,6 +65,8 @@ pub enum Reply {
     Refused(String),
     /// How the daemon is, as an object.
     Status(Value),
+    /// What is held of a host.
+    Explained(Box<Explanation>),
     /// What it has seen and done.
     Overview(Box<Overview>),
 }
@@ -80,6 +88,7 @@ impl Reply {
             Self::Done(message) => line(json!({ "ok": true, "message": message })),
             Self::Refused(error) => line(json!({ "ok": false, "error": error })),
             Self::Status(status) => line(status) + &line(json!({ "ok": true })),
+            Self::Explained(explanation) => line(json!(explanation)) + &line(json!({ "ok": true })),
             Self::Overview(overview) => line(json!(overview)) + &line(json!({ "ok": true })),
         }
     }
@@ -134,6 +143,12 @@ mod tests {
                 Request::Allow { address },
                 r#"{"command":"allow","address":"2001:db8::/64"}"#,
             ),
+            (
+                Request::Explain {
+                    address: "2001:db8::7".parse().unwrap(),
+                },
+                r#"{"command":"explain","address":"2001:db8::7"}"#,
+            ),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);
             assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
@@ -152,6 +167,7 @@ mod tests {
             r#"{"command":"ban","address":"192.0.2.1","seconds":-1}"#,
             r#"{"command":"ban","address":"192.0.2.1","minutes":1}"#,
             r#"{"command":"bans","all":true}"#,
+            r#"{"command":"explain","address":"10.0.0.0/8"}"#,
         ] {
             assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
         }

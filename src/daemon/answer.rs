@@ -47,6 +47,7 @@ impl Daemon {
                 })
             }
             Request::Allow { address } => self.allow(address),
+            Request::Explain { address } => Reply::Explained(Box::new(self.explain(address.to_canonical()))),
             Request::Status {} => Reply::Status(self.status(captures)),
             Request::Overview {} => Reply::Overview(Box::new(self.overview(captures))),
         }

@@ -10,6 +10,7 @@ mod answer;
 mod capture;
 mod connections;
 mod decided;
+mod explain;
 #[cfg(test)]
 mod flood_tests;
 mod memory;

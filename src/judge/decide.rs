@@ -1,11 +1,15 @@
 //! How the judge decides.
 
+mod dossier;
+
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use btblocker_detectors::{
     Class, Confidence, Endpoint, Ends, Evidence, Sensitivity, Side, Technique, Timestamp,
 };
+
+pub use dossier::{Dossier, FlowNote, Lack};
 
 use super::host::Host;
 use super::policy::{Addresses, Policy};
@@ -22,6 +26,15 @@ const WINDOW: u64 = 10 * MINUTE;
 const CONFIRMED: u64 = 30 * MINUTE;
 /// How long a learned endpoint is remembered: the order of a tracker's announce interval.
 const LEARNED: u64 = 30 * MINUTE;
+/// Remotes of alike flows that make strong evidence count: message stream encryption that the host opened, the same that
+/// others opened to it, and uTP.
+const MSE_FAN_OUT: usize = 3;
+const MSE_INBOUND_FAN_OUT: usize = 5;
+const UTP_FAN_OUT: usize = 5;
+/// The same for weak evidence, when the operator wants it to count.
+const WEAK_FAN_OUT: usize = 8;
+/// Remotes with which maintenance of a DHT routing table was proven that make it count.
+const DHT_REMOTES: usize = 2;
 /// Hosts, flows and learned endpoints that are remembered at most.
 const MAX_HOSTS: usize = 65_536;
 const MAX_FLOWS: usize = 131_072;
@@ -320,7 +333,7 @@ impl Judge {
                 Confidence::Strong => strong_with_history(host, evidence.technique, side, at),
                 _ => {
                     let remotes = host.weak.count(at, WINDOW);
-                    (sensitivity == Sensitivity::Aggressive && remotes >= 8)
+                    (sensitivity == Sensitivity::Aggressive && remotes >= WEAK_FAN_OUT)
                         .then_some(Corroboration::FanOut(remotes))
                 }
             };
@@ -403,7 +416,7 @@ impl Judge {
     }
 
     /// Maintenance of a DHT routing table counts once it was seen with two remotes, or beside BitTorrent.
-    fn class_counts(&mut self, record: &Record, policy: &Policy, side: Side, at: Timestamp) -> bool {
+    fn class_counts(&self, record: &Record, policy: &Policy, side: Side, at: Timestamp) -> bool {
         let class = record.best.evidence.class;
         if !policy.classes.contains(&class) {
             return false;
@@ -411,8 +424,10 @@ impl Judge {
         if class != Class::DhtMaintenance {
             return true;
         }
-        let host = self.hosts.get(&record.best.flow.end(side).address, at);
-        host.is_some_and(|host| host.dht.count(at, CONFIRMED) >= 2 || host.confirmed.count(at, CONFIRMED) > 0)
+        let host = self.hosts.peek(&record.best.flow.end(side).address, at);
+        host.is_some_and(|host| {
+            host.dht.count(at, CONFIRMED) >= DHT_REMOTES || host.confirmed.count(at, CONFIRMED) > 0
+        })
     }
 }
 
@@ -434,15 +449,18 @@ fn strong_with_history(
     let (remotes, enough) = match (technique, side) {
         (Technique::Mse | Technique::Entropy, Side::Originator) => {
             let remotes = host.mse.count(at, WINDOW);
-            (remotes, remotes >= 3 && host.openings.are_exact())
+            (remotes, remotes >= MSE_FAN_OUT && host.openings.are_exact())
         }
         (Technique::Mse | Technique::Entropy, Side::Responder) => {
             let remotes = host.mse_inbound.count(at, WINDOW);
-            (remotes, remotes >= 5 && host.openings_inbound.are_exact())
+            (
+                remotes,
+                remotes >= MSE_INBOUND_FAN_OUT && host.openings_inbound.are_exact(),
+            )
         }
         (Technique::Utp, _) => {
             let remotes = host.utp.count(at, MINUTE);
-            (remotes, remotes >= 5)
+            (remotes, remotes >= UTP_FAN_OUT)
         }
         _ => (0, false),
     };

@@ -122,6 +122,12 @@ impl Keys {
 pub(super) struct Detections(VecDeque<(u64, Timestamp)>);
 
 impl Detections {
+    /// How many are remembered within the last `window` microseconds.
+    pub(super) fn count(&self, at: Timestamp, window: u64) -> usize {
+        let recent = self.0.iter().filter(|(_, counted)| at.since(*counted) <= window);
+        recent.count()
+    }
+
     /// Counts a detection on a flow, unless the flow was counted within the last `pause`; whether there are `enough`
     /// within the last `window`. Both are microseconds.
     pub(super) fn reach(&mut self, enough: usize, flow: u64, at: Timestamp, pause: u64, window: u64) -> bool {
@@ -217,6 +223,7 @@ mod tests {
                 "flow {flow} at {at}"
             );
             assert!(detections.0.len() <= 3);
+            assert_eq!(detections.count(Timestamp(at), 100) == 3, reached);
         }
         assert!(Detections::default().reach(1, 1, Timestamp(0), 30, 100));
     }

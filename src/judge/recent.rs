@@ -49,6 +49,23 @@ impl<K: Eq + Hash + Copy, V> Recent<K, V> {
         }
     }
 
+    /// The entry, if it is remembered at `at`; nothing changes.
+    pub(super) fn peek(&self, key: &K, at: Timestamp) -> Option<&V> {
+        self.generations(at).find_map(|entries| entries.get(key))
+    }
+
+    /// All entries that are remembered at `at`, in no order.
+    pub(super) fn entries(&self, at: Timestamp) -> impl Iterator<Item = (&K, &V)> {
+        self.generations(at).flatten()
+    }
+
+    /// The generations that have not run out at `at`, the young one first.
+    fn generations(&self, at: Timestamp) -> impl Iterator<Item = &HashMap<K, V>> {
+        let spans = at.since(self.since) / self.span_micros.max(1);
+        let alive = 2_usize.saturating_sub(usize::try_from(spans).unwrap_or(2));
+        [&self.young, &self.old].into_iter().take(alive)
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.young.len() + self.old.len()
@@ -77,6 +94,16 @@ mod tests {
         recent.entry(1, Timestamp(100), || "one");
         recent.entry(2, Timestamp(100), || "two");
         recent.entry(1, Timestamp(111), || "new");
+        for (key, at, found) in [
+            (2, 111, Some(&"two")),
+            (2, 121, None),
+            (1, 121, Some(&"one")),
+            (1, 131, None),
+        ] {
+            assert_eq!(recent.peek(&key, Timestamp(at)), found, "{key} at {at}");
+        }
+        assert_eq!(recent.entries(Timestamp(111)).count(), 2);
+        assert_eq!(recent.entries(Timestamp(121)).count(), 1);
         assert_eq!(recent.get(&2, Timestamp(111)), Some(&mut "two"));
         recent.entry(1, Timestamp(122), || "new");
         assert_eq!(recent.get(&1, Timestamp(122)), Some(&mut "one"));

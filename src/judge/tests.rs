@@ -719,3 +719,138 @@ fn few_detections_of_a_host_are_not_reported() {
         );
     }
 }
+
+/// What keeps the host from being banned, flow by flow.
+fn lacks(court: &Court, host: &str) -> Vec<Lack> {
+    let dossier = court
+        .judge
+        .explain(host.parse().unwrap(), &Net, Timestamp(SECOND));
+    assert_eq!(dossier.flows_known, dossier.flows.len());
+    dossier.flows.iter().map(|flow| flow.lack).collect()
+}
+
+#[test]
+fn the_dossier_says_what_keeps_a_host_from_being_banned() {
+    let policy = Policy::default;
+    let handshake = || evidence(Technique::Handshake, Conclusive, Originator);
+    let mse = || evidence(Technique::Mse, Strong, Originator);
+    let waiting = |remotes| Lack::Corroboration {
+        utp: false,
+        remotes,
+        enough: 3,
+        exact: true,
+    };
+    let strict = Policy {
+        sensitivity: Sensitivity::Strict,
+        ..policy()
+    };
+    let thrice = Policy {
+        ban_threshold: 3,
+        ..policy()
+    };
+    let ours = Policy {
+        target: BanTarget::Remote,
+        ..policy()
+    };
+    let exempt = Policy {
+        exempt_ports: vec![51_413],
+        ..policy()
+    };
+    let dht = || handshake().of_class(Class::DhtMaintenance);
+    let socks = || handshake().of_class(Class::Socks);
+    let resilio = || handshake().of_class(Class::Resilio);
+    let weak = Lack::Weak {
+        remotes: 1,
+        enough: None,
+    };
+    for (name, policy, evidence, proven, lack) in [
+        ("banned", policy(), handshake(), Ends::BOTH, Lack::Nothing),
+        ("unproven", policy(), handshake(), Ends::NONE, Lack::Proof),
+        (
+            "the other end spoke",
+            policy(),
+            evidence(Technique::Handshake, Conclusive, Responder),
+            Ends::BOTH,
+            Lack::OtherEnd,
+        ),
+        ("encrypted", policy(), mse(), Ends::BOTH, waiting(1)),
+        ("strict", strict, mse(), Ends::BOTH, Lack::Strict),
+        ("exempt port", exempt, mse(), Ends::BOTH, Lack::ExemptPort),
+        (
+            "weak",
+            policy(),
+            evidence(Technique::Utp, Weak, Originator),
+            Ends::BOTH,
+            weak,
+        ),
+        (
+            "signature",
+            policy(),
+            evidence(Technique::Signature, Strong, Originator),
+            Ends::BOTH,
+            Lack::SecondTechnique,
+        ),
+        (
+            "class",
+            policy(),
+            resilio(),
+            Ends::BOTH,
+            Lack::Class(Class::Resilio),
+        ),
+        ("proxy", policy(), socks(), Ends::BOTH, Lack::Socks),
+        (
+            "target",
+            ours,
+            handshake(),
+            Ends::BOTH,
+            Lack::Target(BanTarget::Remote),
+        ),
+        (
+            "maintenance",
+            policy(),
+            dht(),
+            Ends::BOTH,
+            Lack::Dht {
+                remotes: 1,
+                enough: 2,
+            },
+        ),
+        (
+            "threshold",
+            thrice,
+            handshake(),
+            Ends::BOTH,
+            Lack::Detections { count: 1, enough: 3 },
+        ),
+    ] {
+        let mut court = Court::new(policy);
+        court.see(sighting(CLIENT, PEER, evidence, proven));
+        assert_eq!(lacks(&court, CLIENT), [lack], "{name}");
+        assert_eq!(court.bans == [CLIENT], lack == Lack::Nothing, "{name}");
+        assert_eq!(lacks(&court, "10.8.0.99"), [], "{name}");
+    }
+    let mut court = Court::new(policy());
+    court.see(sighting(CLIENT, PEER, resilio(), Ends::BOTH));
+    court.judge.set_policies(Policy {
+        classes: vec![Class::Resilio],
+        ..policy()
+    });
+    assert_eq!(lacks(&court, CLIENT), [Lack::Nothing]);
+    court.see(sighting(CLIENT, PEER, resilio(), Ends::BOTH));
+    assert_eq!(court.bans, [CLIENT]);
+
+    let mut court = Court::new(policy());
+    for (remote, lack) in [
+        (PEER, waiting(1)),
+        ("198.51.100.21", waiting(2)),
+        ("198.51.100.22", Lack::Nothing),
+    ] {
+        court.see(sighting(CLIENT, remote, mse(), Ends::BOTH));
+        assert!(
+            lacks(&court, CLIENT).iter().all(|found| *found == lack),
+            "{remote}: {:?}",
+            lacks(&court, CLIENT)
+        );
+    }
+    assert_eq!(court.bans, [CLIENT]);
+}

@@ -158,31 +158,52 @@ impl Hosts {
         });
         let shown = all.into_iter().take(most);
         shown
-            .map(|(address, known)| Host {
-                address: address.to_string(),
-                state: known.state(is_banned(*address)),
-                first: rfc3339(known.first),
-                last: rfc3339(known.latest.at),
-                flows: known.flows,
-                techniques: known.technique_names(),
-                clients: known.clients.clone(),
-                torrents: known
-                    .torrents
-                    .iter()
-                    .filter_map(|torrent| info_hashes.show(Some(*torrent)))
-                    .collect(),
-                origin: origin(known.latest.interface),
-                evidence: BanVerdict {
-                    address: *address,
-                    because: known.latest,
-                }
-                .reason(),
-            })
+            .map(|(address, known)| known.shown(*address, info_hashes, &origin, is_banned(*address)))
             .collect()
+    }
+
+    /// One host, if it is remembered, as [`Hosts::view`] shows it.
+    pub fn get(
+        &self,
+        address: IpAddr,
+        info_hashes: &InfoHashes,
+        origin: impl Fn(u16) -> String,
+        is_banned: bool,
+    ) -> Option<Host> {
+        let known = self.known.get(&address)?;
+        Some(known.shown(address, info_hashes, &origin, is_banned))
     }
 }
 
 impl Known {
+    fn shown(
+        &self,
+        address: IpAddr,
+        info_hashes: &InfoHashes,
+        origin: &impl Fn(u16) -> String,
+        is_banned: bool,
+    ) -> Host {
+        let torrents = self.torrents.iter();
+        Host {
+            address: address.to_string(),
+            state: self.state(is_banned),
+            first: rfc3339(self.first),
+            last: rfc3339(self.latest.at),
+            flows: self.flows,
+            techniques: self.technique_names(),
+            clients: self.clients.clone(),
+            torrents: torrents
+                .filter_map(|torrent| info_hashes.show(Some(*torrent)))
+                .collect(),
+            origin: origin(self.latest.interface),
+            evidence: BanVerdict {
+                address,
+                because: self.latest,
+            }
+            .reason(),
+        }
+    }
+
     fn learn(&mut self, verdict: &FlowVerdict, speaks: bool) {
         let evidence = &verdict.evidence;
         self.techniques |= 1 << (evidence.technique as u32);

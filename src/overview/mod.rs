@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+mod explain;
 mod history;
 mod hosts;
 mod page;
 
+pub use explain::{Circumstances, Explanation};
 pub use history::{History, Sample, Totals};
 pub use hosts::{Host, Hosts, Treatment};
 pub use page::{CONTENT_SECURITY_POLICY, live_page, report_page};

@@ -111,6 +111,63 @@ fn status_says_how_the_daemon_is() {
 }
 
 #[test]
+fn what_is_held_of_a_host_is_explained() {
+    in_namespace(|| {
+        const CLIENT: &str = "10.77.1.11";
+        let lab = Lab::new("nftables");
+        let _daemon = lab.start(&[
+            "--allow",
+            "203.0.113.77",
+            "--local-networks",
+            "10.77.0.0/16",
+            "--disable",
+            "entropy",
+        ]);
+        for (address, said) in [
+            (CLIENT, "nothing was seen of this host lately"),
+            ("203.0.113.77", "it is never banned: exempt (allowed)"),
+        ] {
+            let told = lab.say(&["explain", address]);
+            assert!(told.contains(said), "{told}");
+        }
+        lab.say(&["ban", "198.51.100.0/24"]);
+        let told = lab.say(&["explain", "198.51.100.9"]);
+        assert!(
+            told.starts_with("198.51.100.9: banned\n  198.51.100.0/24 since "),
+            "{told}"
+        );
+        // Without a second technique, one encrypted connection is strong evidence and no more.
+        let explained =
+            || -> Value { serde_json::from_str(&lab.say(&["explain", CLIENT, "--format", "json"])).unwrap() };
+        lab.replay("bt-libtorrent-rc4-v4");
+        wait_for("the connection is held", || {
+            explained()["needed"].to_string().contains("so far 1 remote host")
+        });
+        let told = lab.say(&["explain", CLIENT]);
+        for part in [
+            "10.77.1.11: not banned\n",
+            "bt0: ",
+            "not judged BitTorrent",
+            "with 3 remote hosts",
+            "so far 1 remote host\n",
+        ] {
+            assert!(told.contains(part), "{part:?} is not in {told}");
+        }
+        lab.replay("bt-libtorrent-dht");
+        wait_for("the client is banned", || explained()["state"] == "banned");
+        let told = lab.say(&["explain", CLIENT]);
+        for part in [
+            " s left: dht",
+            "judged BitTorrent: conclusive by itself",
+            "Since the start: ",
+        ] {
+            assert!(told.contains(part), "{part:?} is not in {told}");
+        }
+        assert!(!told.contains("still needs"), "{told}");
+    });
+}
+
+#[test]
 fn a_ban_is_told_when_the_kernel_has_taken_it_and_not_before() {
     in_namespace(|| {
         let lab = Lab::new("nftables");
