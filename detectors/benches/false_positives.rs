@@ -42,17 +42,22 @@ struct Shown {
 }
 
 impl Shown {
-    /// The beginning of a flow of which both SYNs were seen, or (`middle`) a segment of an older one.
+    /// The beginning of a flow of which both SYNs were seen, or (`middle`) a segment of an older one, behind one of the
+    /// other end: much is sure only when both ends speak.
     fn stream(&mut self, payload: &[u8], middle: bool) {
         let mut inspector = TcpInspector::new();
         let reply = std::mem::take(&mut self.reply);
         self.findings.clear();
-        for (from, syn, payload) in [
+        let mut segments = [
             (Side::Originator, true, &[][..]),
             (Side::Responder, true, &[]),
             (Side::Originator, false, payload),
             (Side::Responder, false, &reply),
-        ] {
+        ];
+        if middle {
+            segments.swap(2, 3);
+        }
+        for (from, syn, payload) in segments {
             let segment = TcpSegment {
                 from,
                 at: Timestamp(0),
