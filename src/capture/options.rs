@@ -39,7 +39,7 @@ impl Default for LiveOptions {
         Self {
             ring_bytes: 16 * 1024 * 1024,
             snaplen: 4352,
-            timeout: Duration::from_millis(5),
+            timeout: Duration::from_millis(2),
             promiscuous: false,
             filter: Some(KERNEL_FILTER.to_owned()),
             fanout: None,

@@ -281,7 +281,7 @@ impl Default for Config {
             max_flows: 262_144,
             snaplen: 4_352,
             buffer_size: 16 * 1024 * 1024,
-            capture_delay: Duration::from_millis(5),
+            capture_delay: Duration::from_millis(2),
             detection_log: PathBuf::new(),
             detection_log_format: LineFormat::Text,
             detection_log_payload: false,

@@ -203,7 +203,7 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffer_size: Option<u32>,
 
-    /// Longest time that a packet waits in the kernel's ring [default: 5ms]
+    /// Longest time that a packet waits in the kernel's ring [default: 2ms]
     #[arg(long, value_name = "TIME", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture_delay: Option<String>,
