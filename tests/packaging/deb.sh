@@ -43,7 +43,7 @@ if [ ! -e "$base/etc/debian_version" ]; then
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
     # What the package depends on, too: the system below has no network.
     libraries=$(dpkg-deb -f "$package" Depends | tr ',' '\n' | sed 's/^ *//; s/[ (|].*//' | grep '^lib' | paste -sd,)
-    debootstrap --variant=minbase --include="systemd-sysv,iproute2,iputils-ping,nftables,logrotate,$libraries" bookworm "$base" "$mirror" \
+    debootstrap --variant=minbase --include="systemd-sysv,procps,iproute2,iputils-ping,nftables,logrotate,$libraries" bookworm "$base" "$mirror" \
         >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log"; exit 1; }
 fi
 mkdir -p "$root" "$work/upper" "$work/internal"
