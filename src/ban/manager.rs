@@ -12,8 +12,9 @@
 //!    fewer ask;
 //! 5. the duration doubles with each earlier ban that is remembered.
 //!
-//! What the kernel is told (`manager/kernel.rs`) is not a list of changes but the state of the elements that changed, so what waits is
-//! bounded by the number of bans, and one change that the kernel refuses keeps no other from being made.
+//! What the kernel is told (`manager/kernel.rs`) is not a list of changes but the state of the elements that changed,
+//! so what waits is bounded by the number of bans, and one change that the kernel refuses keeps no other from being
+//! made.
 
 mod kernel;
 
