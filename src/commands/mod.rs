@@ -4,9 +4,7 @@ mod bans;
 mod check;
 mod daemon;
 mod explain;
-mod merge;
 mod replay;
-mod report;
 mod shell;
 mod top;
 

@@ -1,5 +1,9 @@
 //! `btblocker top`: the running daemon as a view in the terminal, once a second anew.
 
+mod rates;
+mod table;
+mod tables;
+mod text;
 mod view;
 #[cfg(test)]
 mod view_tests;
