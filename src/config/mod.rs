@@ -23,7 +23,7 @@ use crate::backend::{self, BackendKind, Hooks, SetName, XdpMode, XdpPin};
 use crate::ban::{BanPolicy, Element, Exemption, Exemptions, Timeout};
 use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
-use crate::network::{Network, separate_namespace};
+use crate::network::{Network, own_namespace, separate_namespace};
 use crate::sandbox::User;
 use crate::sink::{DetectionLogOptions, EvidenceOptions, LineFormat, Programs, Rotation, WebhookOptions};
 use crate::state::Store;
@@ -365,14 +365,13 @@ impl Config {
             .then(|| Store::new(&self.state_dir, &self.set_name))
     }
 
-    /// The control socket, if there is one. At the default place each network namespace has its own.
+    /// The control socket, if there is one. At the default place its name bears the number of the network namespace:
+    /// a daemon and those who ask it need not know more than their own, whatever rights they have.
     pub fn control_path(&self) -> Option<PathBuf> {
-        match separate_namespace().filter(|_| self.control_socket.as_os_str() == CONTROL_SOCKET) {
-            Some(namespace) => Some(
-                self.control_socket
-                    .with_file_name(format!("control-{namespace}.sock")),
-            ),
-            None => Some(self.control_socket.clone()).filter(|path| !path.as_os_str().is_empty()),
+        let path = &self.control_socket;
+        match own_namespace().filter(|_| path.as_os_str() == CONTROL_SOCKET) {
+            Some(namespace) => Some(path.with_file_name(format!("control-{namespace}.sock"))),
+            None => Some(path.clone()).filter(|path| !path.as_os_str().is_empty()),
         }
     }
 

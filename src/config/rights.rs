@@ -54,11 +54,6 @@ impl Config {
         }
         let file = overrides.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
         place(&file, Need::Read);
-        let mut read = vec![file];
-        if !self.web_token_file.as_os_str().is_empty() {
-            place(&self.web_token_file, Need::Read);
-            read.push(self.web_token_file.clone());
-        }
         for program in [&self.on_ban, &self.on_unban]
             .into_iter()
             .filter_map(|words| words.first())
@@ -74,7 +69,8 @@ impl Config {
             places,
             files: Files {
                 written,
-                read,
+                // The web page's token is read once, before.
+                read: vec![file],
                 listen: self
                     .metrics_listen
                     .iter()

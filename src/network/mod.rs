@@ -19,7 +19,7 @@ mod prefix;
 mod watcher;
 
 pub use ingress::Ingress;
-pub use namespace::separate_namespace;
+pub use namespace::{own_namespace, separate_namespace};
 pub use per_interface::PerInterface;
 pub use prefix::Prefix;
 pub use watcher::Watcher;

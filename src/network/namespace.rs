@@ -3,8 +3,12 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
-/// Number of this process's network namespace (its inode, `namespaces(7)`), unless it is the machine's or the
-/// container's own. Process 1 tells which that is, or the remotest ancestor that may be looked at. Asked once: it
+/// Number of this process's network namespace: its inode, `namespaces(7)`. Everybody may look at their own.
+pub fn own_namespace() -> Option<u64> {
+    namespace_of(std::process::id())
+}
+
+/// Number of this process's network namespace, unless it is the machine's or the container's own. Process 1 tells which that is, or the remotest ancestor that may be looked at. Asked once: it
 /// stays the same, and with fewer rights neither may be looked at any more.
 pub fn separate_namespace() -> Option<u64> {
     static NAMESPACE: OnceLock<Option<u64>> = OnceLock::new();
@@ -12,7 +16,7 @@ pub fn separate_namespace() -> Option<u64> {
 }
 
 fn find() -> Option<u64> {
-    let own = namespace_of(std::process::id())?;
+    let own = own_namespace()?;
     let visible_parent =
         |process| parent_of(process).filter(|&parent| parent > 1 && namespace_of(parent).is_some());
     let remotest = std::iter::successors(visible_parent(std::process::id()), |&process| {
@@ -43,7 +47,7 @@ mod tests {
     fn a_process_knows_its_parent_and_its_namespace() {
         let own = std::process::id();
         assert_eq!(parent_of(own), Some(std::os::unix::process::parent_id()));
-        assert!(namespace_of(own).is_some());
+        assert!(own_namespace().is_some());
         assert_eq!(parent_of(u32::MAX), None);
     }
 }

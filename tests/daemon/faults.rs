@@ -2,12 +2,11 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use crate::namespace::{in_namespace, ip};
-use crate::program::{Lab, eventually};
+use crate::program::{Lab, eventually, mount, own_mounts};
 
 const CASE: &str = "bt-libtorrent-v4";
 const BY_HAND: &str = "198.51.100.9";
@@ -47,16 +46,9 @@ fn a_stop_at_any_moment_of_the_start_is_in_order() {
     });
 }
 
-fn mount(arguments: &str) {
-    let status = Command::new("mount").args(arguments.split(' ')).status().unwrap();
-    assert!(status.success(), "mount {arguments}");
-}
-
 /// A disk of 64 KiB at a place, for this thread and its children.
 fn small_disk(place: &Path) {
-    // SAFETY: unshare takes no pointer; only this thread changes its namespace.
-    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
-    mount("--make-rprivate /");
+    own_mounts();
     mount(&format!("-t tmpfs -o size=64k,mode=777 none {}", place.display()));
 }
 

@@ -226,6 +226,19 @@ pub(crate) fn wait_for(what: &str, condition: impl FnMut() -> bool) {
     assert!(eventually(PATIENTLY, condition).is_some(), "{what}");
 }
 
+/// From now on mounts are for this thread and its children only.
+pub(crate) fn own_mounts() {
+    // SAFETY: unshare takes no pointer; only this thread changes its namespace.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+    mount("--make-rprivate /");
+}
+
+/// Runs `mount`.
+pub(crate) fn mount(arguments: &str) {
+    let status = Command::new("mount").args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "mount {arguments}");
+}
+
 /// Runs a shell command in the calling thread's namespace; it must succeed.
 pub(crate) fn sh(command: &str) {
     let output = Command::new("sh").args(["-c", command]).output().unwrap();

@@ -1,10 +1,12 @@
 //! What the daemon may still do once it runs.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::namespace::{in_namespace, ip, veth};
-use crate::program::{Daemon, Lab, wait_for};
+use crate::program::{Daemon, Lab, mount, own_mounts, wait_for};
 
 const CASE: &str = "bt-libtorrent-v4";
 /// The user where no account `btblocker` exists; on a machine with that account, it is named to the daemon.
@@ -225,6 +227,82 @@ fn the_check_shows_the_rights() {
         };
         let rights = "the daemon has user 65533, CAP_NET_ADMIN, CAP_NET_RAW; system calls: only the daemon's own; files: ";
         assert!(line.starts_with(&format!("{level:<5} {rights}{files}")), "{line}");
+        daemon.terminate();
+    });
+}
+
+#[test]
+fn a_daemon_with_few_rights_in_a_namespace_of_its_own_is_found_by_root() {
+    // As a unit with NetworkNamespacePath= starts it: others' processes are not to be seen.
+    const UNIT: &[&str] = &[
+        "setpriv",
+        "--reuid=65533",
+        "--regid=65533",
+        "--clear-groups",
+        "--inh-caps=-all,+net_raw,+net_admin",
+        "--ambient-caps=-all,+net_raw,+net_admin",
+    ];
+    in_namespace(|| {
+        own_mounts();
+        mount("-t tmpfs none /run");
+        mount("-t proc -o hidepid=invisible proc /proc");
+        let folder = "/run/btblocker";
+        fs::create_dir(folder).unwrap();
+        std::os::unix::fs::chown(folder, Some(65_533), Some(65_533)).unwrap();
+        let mut lab = Lab::with_mode("nftables", 0o777);
+        let socket = ("BTBLOCKER_CONTROL_SOCKET", format!("{folder}/control.sock"));
+        lab.variables.push(socket);
+        let daemon = lab.start_under(UNIT, &[]);
+        assert_eq!(daemon.fields("Uid").first(), Some(&four(USER)));
+        let status: serde_json::Value =
+            serde_json::from_str(&lab.say(&["status", "--format", "json"])).unwrap();
+        assert_eq!(status["user"], "user 65533", "{status}");
+        let second = lab.run(&[]);
+        let error = String::from_utf8_lossy(&second.stderr);
+        assert!(error.contains("another btblocker is running"), "{error}");
+        // Another namespace has a daemon of its own beside it.
+        std::thread::scope(|scope| {
+            let elsewhere = || {
+                // SAFETY: unshare takes no pointer; only this thread changes its namespace.
+                assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+                let gone = lab.run(&["status"]);
+                let error = String::from_utf8_lossy(&gone.stderr);
+                assert!(error.contains("no btblocker answers on"), "{error}");
+            };
+            scope.spawn(elsewhere).join().unwrap();
+        });
+        daemon.terminate();
+    });
+}
+
+#[test]
+fn a_token_that_only_root_reads_does_not_keep_root() {
+    in_namespace(|| {
+        let lab = Lab::with_mode("nftables", 0o755);
+        let secret = tempfile::tempdir().unwrap();
+        let token = secret.path().join("token");
+        fs::write(&token, "correct-horse-battery-staple").unwrap();
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+        let daemon = lab.start(&[
+            "--user",
+            USER,
+            "--metrics-listen=127.0.0.1:9475",
+            "--web-token-file",
+            token.to_str().unwrap(),
+        ]);
+        check(&daemon, [&four(USER), "0000000000003000", "1", "2"]);
+        lab.say(&["ban", "198.51.100.9"]);
+        daemon.hang_up();
+        daemon.wait_line("configuration read again");
+        let mut page = TcpStream::connect("127.0.0.1:9475").unwrap();
+        page.write_all(
+            b"POST /unban?address=198.51.100.9 HTTP/1.1\r\nHost: localhost\r\n\
+              Authorization: Bearer correct-horse-battery-staple\r\n\r\n",
+        )
+        .unwrap();
+        let mut answer = String::new();
+        page.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("198.51.100.9 unbanned"), "{answer}");
         daemon.terminate();
     });
 }
