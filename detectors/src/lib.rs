@@ -77,6 +77,7 @@ pub use evidence::{
 };
 pub use findings::{Findings, Learned, LearnedFrom};
 pub use options::{Options, Sensitivity};
+pub use signature::signature_is_evidence;
 pub use stream::StreamBuffers;
 pub use tcp::{TcpInspector, TcpSegment};
 pub use udp::UdpInspector;

@@ -26,6 +26,19 @@ pub(crate) fn find(
     })
 }
 
+/// Beginnings of streams that the handshake's own technique tells first.
+const HANDSHAKES: [&str; 3] = ["handshake", "ace-stream", "delivery-optimization"];
+
+/// Whether the signature of this id is evidence by itself. The others are parts of techniques, which know more than
+/// bytes.
+pub fn signature_is_evidence(id: &str) -> bool {
+    signatures::by_id(id).is_some_and(|signature| {
+        matches!(signature.anchor, Anchor::StreamStart | Anchor::DatagramStart)
+            && class(signature.class).is_some()
+            && !HANDSHAKES.contains(&id)
+    })
+}
+
 /// The class that a table entry names.
 fn class(name: &str) -> Option<Class> {
     Class::ALL.iter().copied().find(|class| class.name() == name)
@@ -41,5 +54,16 @@ mod tests {
             let known = class(signature.class).is_some() || signature.class == "other-swarm";
             assert!(known, "{}: {}", signature.id, signature.class);
         }
+    }
+
+    #[test]
+    fn the_names_of_handshakes_are_known_to_their_technique() {
+        for id in HANDSHAKES {
+            assert!(!signature_is_evidence(id), "{id}");
+            let signature = signatures::by_id(id).unwrap();
+            assert_eq!(signature.anchor, Anchor::StreamStart, "{id}");
+        }
+        assert!(signature_is_evidence("resilio") && signature_is_evidence("ww-xx"));
+        assert!(!signature_is_evidence("agent-transmission") && !signature_is_evidence("nobody"));
     }
 }

@@ -506,6 +506,18 @@ mod tests {
                 "disable = [\"dhtt\"]",
                 &["disable", "dhtt", "no such technique", "udp-tracker"],
             ),
+            (
+                "disable_signatures = \"nope\"",
+                &["disable_signatures", "nope", "no such"],
+            ),
+            (
+                "disable_signatures = \"agent-transmission\"",
+                &[
+                    "disable_signatures",
+                    "agent-transmission",
+                    "part of another technique",
+                ],
+            ),
             ("interface = ", &["TOML"]),
             (
                 "detection_log_max_size = 9",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::ser::{SerializeSeq, Serializer};
 
-use btblocker_detectors::{Class, Technique};
+use btblocker_detectors::{Class, Technique, signature_is_evidence};
 
 use super::{ClassName, SignatureId, TechniqueName};
 
@@ -233,10 +233,14 @@ impl FromStr for SignatureId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = btblocker_signatures::by_id(text);
-        found
-            .map(|signature| Self(signature.id))
-            .ok_or_else(|| "no such signature".to_owned())
+        let signature = btblocker_signatures::by_id(text).ok_or("no such signature")?;
+        if !signature_is_evidence(text) {
+            return Err(
+                "this signature is no evidence by itself, but a part of another technique; disable switches that off"
+                    .to_owned(),
+            );
+        }
+        Ok(Self(signature.id))
     }
 }
 
