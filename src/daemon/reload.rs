@@ -49,6 +49,13 @@ impl Daemon {
         }
         if !reloaded.waiting.is_empty() {
             warn!("needs a restart: {}", reloaded.waiting.join(", "));
+            if reloaded.waiting.iter().any(|key| key == "detection_log") {
+                let now = self.config.detection_log.display();
+                warn!(
+                    "detection_log: while the daemon runs, it is neither begun nor ended, and moves only within its folder; \
+                     until the restart it stays \"{now}\""
+                );
+            }
         }
     }
 }

@@ -96,6 +96,33 @@ fn what_cannot_change_is_named() {
 }
 
 #[test]
+fn a_detection_log_that_cannot_follow_is_explained() {
+    in_namespace(|| {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let setting =
+            |folder: &tempfile::TempDir, name| format!("detection_log = {:?}", folder.path().join(name));
+        let mut lab = Configured::start(&setting(&here, "log"));
+        for (text, follows) in [
+            (setting(&here, "other"), true),
+            (setting(&there, "log"), false),
+            (String::new(), false),
+        ] {
+            let line = lab.reload(&text);
+            assert_eq!(line.contains("changed: detection_log"), follows, "{line}");
+            if !follows {
+                lab.daemon.wait_for("needs a restart: detection_log");
+                let line = lab.daemon.wait_for("moves only within its folder");
+                let stays = format!(
+                    "until the restart it stays \"{}\"",
+                    here.path().join("other").display()
+                );
+                assert!(line.ends_with(&stays), "{line}");
+            }
+        }
+    });
+}
+
+#[test]
 fn recognition_judge_and_bans_follow() {
     in_namespace(|| {
         let mut lab = Configured::start("classes = \"resilio\"\nban_duration = \"1h\"");
