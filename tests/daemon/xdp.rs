@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::namespace::in_namespace;
-use crate::program::{Daemon, Lab, eventually, wait_for};
+use crate::program::{Daemon, Lab, eventually, mount, own_mounts, sh, wait_for};
 
 /// All of its packets are from or to 10.77.1.11.
 const CASE: &str = "bt-libtorrent-v4";
@@ -66,6 +66,39 @@ fn cleanup_interval_says_when_maps_are_swept() {
             let is_swept = || status(&lab)["bans"]["swept"] == 1;
             let took = eventually(Duration::from_secs(if swept { 20 } else { 5 }), is_swept);
             assert_eq!(took.is_some(), swept, "{interval}: {took:?}");
+        });
+    }
+}
+
+#[test]
+fn the_program_is_attached_as_asked() {
+    for (mode, shown) in [("generic", "xdpgeneric"), ("native", "xdp")] {
+        in_namespace(move || {
+            let lab = Lab::new("xdp");
+            let _daemon = lab.start(&["--xdp-pin=off", "--xdp-mode", mode]);
+            sh(&format!("ip link show bt0 | grep ' {shown} '"));
+        });
+    }
+}
+
+#[test]
+fn bans_outlive_the_daemon_where_maps_are_pinned() {
+    for (pinned, left) in [(true, 1), (false, 0)] {
+        in_namespace(move || {
+            own_mounts();
+            let lab = Lab::with_mode("xdp", 0o755);
+            let folder = lab.path("bpf");
+            std::fs::create_dir(&folder).unwrap();
+            mount(&format!("-t bpf none {}", folder.display()));
+            let pins = folder.join("pins");
+            let pin = if pinned { pins.to_str().unwrap() } else { "off" };
+            let options = ["--state-dir=", "--xdp-mode=generic", "--xdp-pin", pin];
+            let daemon = lab.start(&options);
+            lab.say(&["ban", "198.51.100.9"]);
+            daemon.terminate();
+            let daemon = lab.start(&options);
+            assert_eq!(lab.bans().len(), left, "{pin}");
+            daemon.terminate();
         });
     }
 }

@@ -106,3 +106,28 @@ fn the_first_detections_of_a_host_are_left_out_when_asked() {
         }
     });
 }
+
+#[test]
+fn as_many_rotated_files_are_kept_as_asked_for() {
+    for (option, kept) in [("--detection-log-keep=0", 0), ("--detection-log-keep=2", 2)] {
+        in_namespace(move || {
+            cable();
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("detections");
+            let log = path.to_str().unwrap();
+            for _ in 0..3 {
+                fs::write(&path, [b'x'; 4_096]).unwrap();
+                let size = "--detection-log-max-size=4096";
+                let mut daemon = Daemon::start(&["--monitor-only", "--detection-log", log, size, option]);
+                play("bt-libtorrent-plain-v4");
+                daemon.wait_for("banned");
+                assert!(daemon.stop().1.success());
+                assert!(
+                    fs::read_to_string(&path).unwrap().starts_with('2'),
+                    "it was begun anew"
+                );
+            }
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1 + kept, "{option}");
+        });
+    }
+}

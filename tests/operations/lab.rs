@@ -32,6 +32,14 @@ pub(crate) fn play(name: &str) {
     play_into(PEER, name);
 }
 
+/// Sends frames into the cable.
+pub(crate) fn send(frames: impl IntoIterator<Item = Vec<u8>>) {
+    let mut wire = pcap::Capture::from_device(PEER).unwrap().open().unwrap();
+    for frame in frames {
+        wire.sendpacket(frame).unwrap();
+    }
+}
+
 /// Sends the frames of a case out of an interface.
 pub(crate) fn play_into(interface: &str, name: &str) {
     let mut wire = pcap::Capture::from_device(interface).unwrap().open().unwrap();
@@ -113,6 +121,25 @@ impl Daemon {
     pub(crate) fn signal(&self, signal: i32) {
         // SAFETY: kill takes no pointer; the process is this test's own child and not yet waited for.
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// Names of its threads.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let name = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm")).unwrap();
+        threads.map(|thread| name(thread.unwrap())).collect()
+    }
+
+    /// Holds it while something else is done.
+    pub(crate) fn hold(&self, work: impl FnOnce()) {
+        self.signal(libc::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        until("the halt", || {
+            let text = std::fs::read_to_string(&stat).unwrap();
+            text.rsplit_once(") ")?.1.starts_with('T').then_some(())
+        });
+        work();
+        self.signal(libc::SIGCONT);
     }
 
     /// Stops it; everything that it said, and its exit status.

@@ -10,6 +10,7 @@
 #[path = "../namespace/mod.rs"]
 mod namespace;
 
+mod capture;
 mod detection_log;
 mod environment;
 mod evidence;
