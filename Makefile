@@ -16,6 +16,7 @@ RUN_PACKAGES := iproute2 nftables iptables ipset
 TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
 BENCH_PACKAGES := libndpi-bin tcpdump valgrind iproute2 ipset nftables python3
+OPERATOR_PACKAGES := nftables prometheus chromium chromium-driver
 LINT_PACKAGES := shellcheck
 DEB_PACKAGES := dpkg-dev lintian
 PACKAGING_PACKAGES := $(DEB_PACKAGES) systemd-container debootstrap nix-bin iputils-ping rpm
@@ -28,7 +29,7 @@ CARGO_RUNNER := $(if $(SUDO),--config 'target."cfg(all())".runner = "sudo -E"')
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: cargo
 cargo:
@@ -64,6 +65,12 @@ e2e: setup-test build ## the whole end-to-end test with real clients; E2E="PATTE
 .PHONY: soak
 soak: setup-test build ## an hour of real clients one after the other in front of one daemon; SOAK_MINUTES shortens it
 	$(SUDO) $(PYTHON) -B tests/e2e/soak.py --minutes $(SOAK_MINUTES)
+
+.PHONY: test-operators
+test-operators: build ## a real Prometheus scrapes the daemon, a real browser shows its page; target/screenshots has what it saw
+	@contrib/install-packages.sh $(OPERATOR_PACKAGES)
+	$(SUDO) $(PYTHON) -B tests/e2e/scrape.py --binary target/release/btblocker
+	$(SUDO) $(PYTHON) -B tests/e2e/page.py --binary target/release/btblocker --screenshots target/screenshots
 
 .PHONY: lint
 lint: setup ## formatting, clippy, documentation and shellcheck; warnings are errors
