@@ -50,7 +50,7 @@ struct Record {
     /// Ends that spoke what counted.
     speakers: Ends,
     proven: Ends,
-    /// Ends to which the corroboration points; both when the evidence stands by itself.
+    /// Ends to which a corroboration points; none when the evidence stood by itself from the first.
     subjects: Ends,
     /// The flow was unwrapped from a proxy protocol: its responder only relays.
     proxied: bool,
@@ -67,12 +67,12 @@ impl Record {
     /// the end that sent them, agreement about a whole conversation against the ends to which it points. A
     /// proxy relays and takes no part.
     fn takes_part(&self, side: Side) -> bool {
-        let answerable = match self.corroboration() {
+        let senders = match self.corroboration() {
             Some(Corroboration::None) => self.speakers,
-            _ => self.subjects,
+            _ => Ends::NONE,
         };
         let relays = self.proxied && side == Side::Responder;
-        self.proven.contains(side) && answerable.contains(side) && !relays
+        self.proven.contains(side) && senders.union(self.subjects).contains(side) && !relays
     }
 }
 
@@ -158,7 +158,7 @@ impl Judge {
             strong: 0,
             speakers: Ends::NONE,
             proven: Ends::NONE,
-            subjects: Ends::BOTH,
+            subjects: Ends::NONE,
             proxied: false,
             verdict: None,
         };
@@ -240,14 +240,23 @@ impl Judge {
         let Some(record) = self.flows.get(&flow, at).copied() else {
             return false;
         };
-        if record.verdict.is_some() {
+        let known = record.verdict;
+        // What was corroborated can prove conclusive: then the ends that sent it answer, too.
+        let rests = |verdict: FlowVerdict| {
+            verdict.corroboration == Corroboration::None
+                || record.best.evidence.confidence < Confidence::Conclusive
+        };
+        if known.is_some_and(rests) {
             return true;
         }
         let policies = Arc::clone(&self.policies);
         let policy = policies.of(record.best.interface);
         let Some((corroboration, subjects)) = self.corroboration(&record, policy, at) else {
-            return false;
+            return known.is_some();
         };
+        if known.is_some() && corroboration != Corroboration::None {
+            return true;
+        }
         let Sighting {
             interface,
             evidence,
@@ -259,7 +268,10 @@ impl Judge {
             Corroboration::SameHost if evidence.class == Class::Socks => evidence.of_class(Class::BitTorrent),
             _ => evidence,
         };
-        let reported = self.is_reported(&flow, policy, at);
+        let reported = match known {
+            Some(known) => known.reported,
+            None => self.is_reported(&flow, policy, at),
+        };
         let verdict = FlowVerdict {
             at,
             interface,
@@ -271,9 +283,11 @@ impl Judge {
         };
         if let Some(record) = self.flows.get(&flow, at) {
             record.verdict = Some(verdict);
-            record.subjects = subjects;
+            record.subjects = record.subjects.union(subjects);
         }
-        verdicts.push(Verdict::Flow(verdict));
+        if known.is_none() {
+            verdicts.push(Verdict::Flow(verdict));
+        }
         true
     }
 
@@ -288,7 +302,8 @@ impl Judge {
         reported
     }
 
-    /// What makes the flow's evidence count, if anything does, and the ends to which that points.
+    /// What makes the flow's evidence count, if anything does, and the ends to which that points: none when the evidence
+    /// stands by itself.
     fn corroboration(
         &mut self,
         record: &Record,
@@ -304,7 +319,7 @@ impl Judge {
             return None;
         }
         if evidence.confidence == Confidence::Conclusive {
-            return Some((Corroboration::None, Ends::BOTH));
+            return Some((Corroboration::None, Ends::NONE));
         }
         if sensitivity == Sensitivity::Strict {
             return None;
@@ -351,14 +366,13 @@ impl Judge {
     /// The use of a SOCKS proxy counts when the operator says so, or when the host speaks BitTorrent through
     /// the same proxy on another flow.
     fn proxied(&mut self, flow: &FlowId, policy: &Policy, at: Timestamp) -> Option<(Corroboration, Ends)> {
-        let client = Ends::only(Side::Originator);
         if policy.classes.contains(&Class::Socks) {
-            return Some((Corroboration::None, client));
+            return Some((Corroboration::None, Ends::NONE));
         }
         let host = self.hosts.get(&flow.originator.address, at)?;
         host.confirmed
             .has(flow.responder.address, at, CONFIRMED)
-            .then_some((Corroboration::SameHost, client))
+            .then_some((Corroboration::SameHost, Ends::only(Side::Originator)))
     }
 
     /// Remembers the hosts that speak BitTorrent for certain on a judged flow.
@@ -366,15 +380,16 @@ impl Judge {
         let Some(record) = self.flows.get(&flow, at).copied() else {
             return;
         };
-        let certain = matches!(
-            record.corroboration(),
-            Some(Corroboration::None | Corroboration::TwoTechniques)
-        );
-        if !certain || record.best.evidence.class != Class::BitTorrent {
+        let certain = match record.corroboration() {
+            Some(Corroboration::None) => record.speakers,
+            Some(Corroboration::TwoTechniques) => Ends::BOTH,
+            _ => return,
+        };
+        if record.best.evidence.class != Class::BitTorrent {
             return;
         }
         for side in [Side::Originator, Side::Responder] {
-            if record.takes_part(side) {
+            if record.takes_part(side) && certain.contains(side) {
                 let (own, remote) = (flow.end(side).address, flow.end(side.other()).address);
                 self.hosts
                     .entry(own, at, Host::default)

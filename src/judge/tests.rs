@@ -434,6 +434,61 @@ fn only_the_suspect_end_of_a_corroborated_flow_is_banned() {
 }
 
 #[test]
+fn who_sends_conclusive_bytes_on_a_corroborated_flow_is_banned_too() {
+    for (confidence, expected) in [(Strong, &[CLIENT][..]), (Conclusive, &[CLIENT, PEER])] {
+        let mut court = Court::new(Policy {
+            target: BanTarget::Both,
+            ..Policy::default()
+        });
+        court.hear(Report::Learned(LearnedPeer {
+            at: Timestamp(SECOND),
+            told: endpoint(CLIENT, 0).address,
+            endpoint: endpoint(PEER, 51_413),
+            from: LearnedFrom::Tracker,
+        }));
+        for (evidence, proven) in [
+            (evidence(Technique::Utp, Strong, Originator), Ends::BOTH),
+            (evidence(Technique::Utp, confidence, Responder), Ends::BOTH),
+            (evidence(Technique::Utp, Strong, Originator), Ends::BOTH),
+        ] {
+            court.see(sighting(CLIENT, PEER, evidence, proven));
+        }
+        // The flow is told of once, with what made it count.
+        assert_eq!((court.flows, court.last), (1, Some(Corroboration::LearnedPeer)));
+        assert_eq!(court.bans, expected.map_to_strings(), "{confidence:?}");
+    }
+}
+
+#[test]
+fn conclusive_bytes_on_a_corroborated_flow_ban_no_end_that_is_not_proven() {
+    let mut court = Court::new(Policy {
+        target: BanTarget::Both,
+        ..Policy::default()
+    });
+    let own = Ends::only(Originator);
+    court.see(sighting(
+        CLIENT,
+        PEER,
+        evidence(Technique::Handshake, Conclusive, Originator),
+        own,
+    ));
+    let other = "203.0.113.80";
+    court.see(sighting(
+        CLIENT,
+        other,
+        evidence(Technique::Mse, Strong, Originator),
+        own,
+    ));
+    court.see(sighting(
+        CLIENT,
+        other,
+        evidence(Technique::Handshake, Conclusive, Responder),
+        own,
+    ));
+    assert_eq!((court.flows, court.bans), (2, vec![CLIENT.to_owned()]));
+}
+
+#[test]
 fn exempt_ports_suppress_evidence_below_conclusive() {
     let on_port = |evidence, port| {
         let mut seen = sighting(CLIENT, PEER, evidence, Ends::BOTH);
