@@ -41,7 +41,7 @@ use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
 use crate::network::{Ingress, Network, PerInterface, Watcher};
 use crate::overview::Treatment;
-use crate::pipeline::{Published, Settings, WorkerExit, Workers};
+use crate::pipeline::{Published, Settings, Workers};
 use crate::sandbox::{self, Confinement};
 
 use addresses::Answerable;
@@ -274,12 +274,7 @@ impl Daemon {
             if hangup.swap(false, Ordering::Relaxed) {
                 self.reload();
             }
-            if let Ok(WorkerExit { worker, panic }) = workers.exits().try_recv() {
-                anyhow::bail!(
-                    "worker {worker} ended: {}",
-                    panic.unwrap_or_else(|| "without a reason".to_owned())
-                );
-            }
+            workers.check()?;
             captures.check()?;
             let (captured, awaited) = captures.interfaces();
             self.service_manager.tick(&captured, &awaited, self.in_force());

@@ -21,7 +21,7 @@ mod workers_tests;
 pub use dispatch::Dispatcher;
 pub use inspection::{Inspection, Settings};
 pub use published::{Published, Reader};
-pub use workers::{PipelineError, WorkerExit, Workers};
+pub use workers::{PipelineError, Workers};
 
 use std::num::NonZeroUsize;
 

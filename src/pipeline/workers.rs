@@ -37,15 +37,6 @@ pub enum PipelineError {
     },
 }
 
-/// How a worker ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerExit {
-    /// Its number, from 0.
-    pub worker: usize,
-    /// What it said when it panicked; `None`: its queue was closed and is empty.
-    pub panic: Option<String>,
-}
-
 /// The workers, or the wish to do without.
 pub struct Workers {
     settings: Settings,
@@ -54,7 +45,8 @@ pub struct Workers {
     reports: Sender<Report>,
     board: Board,
     queues: Vec<Sender<Work>>,
-    exits: Receiver<WorkerExit>,
+    /// How workers ended: in order when their queue was closed and is empty.
+    pub(super) exits: Receiver<Result<(), PipelineError>>,
     pool: Option<ThreadPool>,
 }
 
@@ -124,16 +116,19 @@ impl Workers {
         self.queues.iter().map(Sender::len).sum()
     }
 
-    /// Tells when a worker ends. Before [`Workers::finish`] only a panic does that: the daemon must stop then.
-    pub const fn exits(&self) -> &Receiver<WorkerExit> {
-        &self.exits
+    /// Whether every worker still works. When one does not, the daemon must stop.
+    ///
+    /// # Errors
+    /// When a worker has panicked, once.
+    pub fn check(&self) -> Result<(), PipelineError> {
+        self.exits.try_recv().unwrap_or(Ok(()))
     }
 
     /// Waits until every queue is empty and every worker has ended. All dispatchers must be gone: as long as one
     /// lives, its queue may get more.
     ///
     /// # Errors
-    /// When a worker has panicked and nobody took notice of it through [`Workers::exits`].
+    /// When a worker has panicked and [`Workers::check`] has not said so.
     pub fn finish(self) -> Result<(), PipelineError> {
         let Self {
             queues, exits, pool, ..
@@ -141,10 +136,8 @@ impl Workers {
         drop(queues);
         let mut outcome = Ok(());
         // The channel closes when the last worker has ended.
-        for WorkerExit { worker, panic } in &exits {
-            if let Some(message) = panic {
-                outcome = Err(PipelineError::Panicked { worker, message });
-            }
+        for exit in &exits {
+            outcome = outcome.and(exit);
         }
         drop(pool);
         outcome
@@ -166,7 +159,7 @@ fn pool(count: usize) -> Result<ThreadPool, PipelineError> {
 pub(super) fn run(
     worker: usize,
     work: &Receiver<Work>,
-    exit: &Sender<WorkerExit>,
+    exit: &Sender<Result<(), PipelineError>>,
     mut step: impl FnMut(&FrameBatch),
 ) {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -177,11 +170,14 @@ pub(super) fn run(
             let _ = home.try_send(batch);
         }
     }));
-    let panic = outcome.err().map(|payload| {
+    let outcome = outcome.map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-        text.or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".to_owned())
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        PipelineError::Panicked {
+            worker,
+            message: text.unwrap_or_else(|| "no message".to_owned()),
+        }
     });
     // One place per worker: never full. Without a receiver the daemon is past caring.
-    let _ = exit.try_send(WorkerExit { worker, panic });
+    let _ = exit.try_send(outcome);
 }

@@ -4,7 +4,7 @@
 use super::dispatch::{HandOver, Work};
 use super::packets::{A, ACK, B, Host, SYN, batch, handshake, tcp, udp, udp_fragments};
 use super::workers::run;
-use super::{Dispatcher, Published, QUEUE_BATCHES, Settings, WorkerExit, Workers};
+use super::{Dispatcher, Published, QUEUE_BATCHES, Settings, Workers};
 use crate::capture::FrameBatch;
 use crate::flow::FlowHasher;
 use crate::judge::Report;
@@ -171,12 +171,15 @@ fn a_panic_is_noticed() {
     let (sender, work) = bounded(1);
     let (home, _returned) = bounded(1);
     let (exit, exits) = bounded(1);
+    let (reports, _heard) = bounded(1);
+    let ingress = Published::new(Ingress::default());
+    let mut running =
+        Workers::start(1, QUEUE_BATCHES, settings(), ingress, reports, Board::default()).unwrap();
+    running.check().unwrap();
+    running.exits = exits;
     let batch = FrameBatch::new();
     sender.try_send(Work { batch, home }).ok().unwrap();
     run(2, &work, &exit, |_| panic!("wrong by {}", 1));
-    let expected = WorkerExit {
-        worker: 2,
-        panic: Some("wrong by 1".to_owned()),
-    };
-    assert_eq!(exits.try_recv(), Ok(expected));
+    let error = running.check().unwrap_err();
+    assert_eq!(error.to_string(), "worker 2 panicked: wrong by 1");
 }

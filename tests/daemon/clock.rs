@@ -1,7 +1,6 @@
 //! A wall clock that steps: bans keep their time.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::namespace::in_namespace;
@@ -27,7 +26,7 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 }
 "#;
 
-fn monotonic() -> Duration {
+pub(crate) fn monotonic() -> Duration {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -37,23 +36,10 @@ fn monotonic() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Compiles the clock into the lab's folder, where every program of the lab finds it.
-fn preload(lab: &mut Lab) {
-    let (source, object) = (lab.path("clock.c"), lab.path("clock.so"));
-    fs::write(&source, STEPPING_CLOCK).unwrap();
-    let compiler = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .arg(&object)
-        .arg(&source)
-        .status();
-    assert!(compiler.unwrap().success());
-    lab.variables.push(("LD_PRELOAD", object.display().to_string()));
-}
-
 fn check(step_by: i64) {
     in_namespace(move || {
         let mut lab = Lab::new("nftables");
-        preload(&mut lab);
+        lab.preload(STEPPING_CLOCK);
         let step_at = monotonic().as_secs() + 4;
         lab.variables
             .extend([("STEP_AT", step_at.to_string()), ("STEP_BY", step_by.to_string())]);

@@ -12,6 +12,7 @@
 mod check;
 mod clock;
 mod commands;
+mod death;
 mod faults;
 mod healing;
 mod interfaces;

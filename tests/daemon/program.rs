@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,6 +46,19 @@ impl Lab {
         let lab = Self::new(backend);
         fs::set_permissions(lab.folder.path(), fs::Permissions::from_mode(mode)).unwrap();
         lab
+    }
+
+    /// Compiles C into the lab's folder, and has every program of the lab load it before all else.
+    pub(crate) fn preload(&mut self, code: &str) {
+        let (source, object) = (self.path("preload.c"), self.path("preload.so"));
+        fs::write(&source, code).unwrap();
+        let compiler = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&object)
+            .arg(&source)
+            .status();
+        assert!(compiler.unwrap().success());
+        self.variables.push(("LD_PRELOAD", object.display().to_string()));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -181,8 +194,13 @@ impl Daemon {
         assert_eq!(code, 0);
     }
 
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.ended().is_none()
     }
 
     /// As by `kill -9`.

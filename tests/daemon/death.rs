@@ -1,0 +1,147 @@
+//! Threads that panic and memory that runs out: the program ends loudly, bans stay in the kernel, and the next start
+//! takes them over.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use btblocker::backend::{BackendKind, Options, open};
+
+use crate::clock::monotonic;
+use crate::namespace::in_namespace;
+use crate::program::{Daemon, Lab, wait_for};
+
+const BY_HAND: &str = "198.51.100.9";
+
+/// Preloaded: from the second `FAIL_AT` of the monotonic clock on, the thread `FAIL_IN` cannot read it, at which the
+/// standard library panics. Threads are known by the names they are given; the first has none.
+const FAILING_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static __thread char own[16] = "main";
+
+int pthread_setname_np(pthread_t thread, const char *name)
+{
+    strncpy(own, name, sizeof(own) - 1);
+    return 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+    int ret = syscall(SYS_clock_gettime, clock, time);
+
+    if (clock != CLOCK_MONOTONIC || time->tv_sec < atol(getenv("FAIL_AT")) || strcmp(own, getenv("FAIL_IN")) != 0)
+        return ret;
+    errno = EIO;
+    return -1;
+}
+"#;
+
+/// The kernel still holds the ban of an ended daemon, and a new daemon knows it.
+fn ban_stays(lab: &Lab) {
+    let held = open(BackendKind::Nftables, &Options::default())
+        .unwrap()
+        .list()
+        .unwrap();
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].element.to_string(), BY_HAND);
+    let daemon = lab.start(&[]);
+    daemon.wait_line("1 bans of an earlier run are in force");
+    assert_eq!(lab.bans()[0]["address"], BY_HAND);
+    daemon.terminate();
+}
+
+fn end_of(daemon: &mut Daemon) -> ExitStatus {
+    let mut status = None;
+    wait_for("it ends", || {
+        status = daemon.ended();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+/// A panic of this thread ends the program with this exit status and these lines.
+fn check(thread: &'static str, code: i32, lines: &'static [&'static str]) {
+    in_namespace(move || {
+        let mut lab = Lab::new("nftables");
+        lab.preload(FAILING_CLOCK);
+        let fail_at = monotonic().as_secs() + 4;
+        lab.variables
+            .extend([("FAIL_AT", fail_at.to_string()), ("FAIL_IN", thread.to_owned())]);
+        let mut daemon = lab.start(&[]);
+        // Only the daemon is to fail.
+        lab.variables.clear();
+        lab.say(&["ban", BY_HAND]);
+        assert!(daemon.is_running(), "it fails too early");
+        assert_eq!(end_of(&mut daemon).code(), Some(code));
+        for line in lines {
+            daemon.wait_line(line);
+        }
+        ban_stays(&lab);
+    });
+}
+
+#[test]
+fn a_panic_of_the_judge_ends_the_daemon() {
+    check("main", 101, &["thread 'main'"]);
+}
+
+#[test]
+fn a_panic_of_a_capture_thread_ends_the_daemon() {
+    check(
+        "capture-bt0",
+        1,
+        &["thread 'capture-bt0'", "bt0: the capture thread has ended"],
+    );
+}
+
+/// A frame of a UDP flow of its own.
+fn stranger(number: u32) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    frame.extend([0x45, 0, 0, 60, 0, 0, 0, 0, 64, 17, 0, 0]);
+    frame.extend((0x0800_0000 + number).to_be_bytes());
+    frame.extend([10, 77, 1, 11, 0x1a, 0xe1, 0x1a, 0xe2, 0, 40, 0, 0]);
+    frame.extend(number.wrapping_mul(2_654_435_761).to_be_bytes().repeat(8));
+    frame
+}
+
+#[test]
+fn without_memory_the_daemon_ends_and_bans_stay() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        let daemon = lab.start(&[]);
+        let kib: u64 = daemon.fields("VmData")[0]
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
+        daemon.terminate();
+        // What it takes at the start, and a little.
+        let limit = format!("--data={}", (kib + 4 * 1_024) * 1_024);
+        let mut daemon = lab.start_under(&["prlimit", &limit], &[]);
+        lab.say(&["ban", BY_HAND]);
+        let mut wire = pcap::Capture::from_device("bt1").unwrap().open().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let mut flows = 0;
+        while daemon.is_running() {
+            assert!(Instant::now() < deadline, "{flows} flows take no memory");
+            for _ in 0..1_000 {
+                wire.sendpacket(stranger(flows)).unwrap();
+                flows += 1;
+            }
+        }
+        let status = end_of(&mut daemon);
+        println!("{flows} flows, {limit}: {status}");
+        assert_eq!(status.signal(), Some(libc::SIGABRT), "{status}");
+        daemon.wait_line("memory allocation of ");
+        ban_stays(&lab);
+        assert!(fs::exists(lab.state_file()).unwrap());
+    });
+}
