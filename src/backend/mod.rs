@@ -48,7 +48,7 @@ pub use conntrack::Conntrack;
 pub use dry_run::DryRun;
 pub use proof::{ProofError, prove};
 #[cfg(feature = "xdp")]
-pub use xdp::Xdp;
+pub use xdp::{Xdp, XdpSupport};
 pub use xdp_options::{BadXdpPin, UnknownXdpMode, XdpMode, XdpPin};
 
 /// Which kernel facility holds the bans.
@@ -256,6 +256,20 @@ pub fn open(kind: BackendKind, options: &Options) -> Result<Box<dyn SetBackend>,
             advice: "build it with the cargo feature of that name or choose another backend",
         }),
     }
+}
+
+/// Whether a backend can be used, as far as the kernel tells without anything being changed: beyond [`open`], the XDP
+/// program is loaded, and goes again at once.
+///
+/// # Errors
+/// As [`open`], and what loading says.
+pub fn examine(kind: BackendKind, options: &Options) -> Result<(), BackendError> {
+    open(kind, options)?;
+    #[cfg(feature = "xdp")]
+    if kind == BackendKind::Xdp {
+        xdp::load(options)?;
+    }
+    Ok(())
 }
 
 /// The error for an answer of the kernel about `object`, told apart where the contract does.

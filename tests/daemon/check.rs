@@ -82,15 +82,77 @@ fn a_ban_is_proven_in_nftables() {
 
 #[cfg(feature = "xdp")]
 #[test]
-fn a_ban_is_proven_in_xdp() {
+fn a_ban_is_proven_in_xdp_whatever_the_mode() {
+    for (mode, level, said) in [
+        ("auto", "ok", "its driver runs programs itself"),
+        ("native", "ok", "its driver runs programs itself"),
+        ("generic", "info", "XDP on bt0"),
+    ] {
+        in_namespace(move || {
+            let lab = Lab::new("xdp");
+            let (code, found) = findings(&lab, &["--xdp-pin", "off", "--xdp-mode", mode]);
+            assert_eq!(code, Some(0), "{mode}: {found:#?}");
+            let proof = find(&found, "xdp: a ban drops packets");
+            assert_eq!(proof["level"], "ok", "{mode}: {proof}");
+            assert!(
+                proof["what"].as_str().unwrap().contains("127.0.0.2 and ::1"),
+                "{proof}"
+            );
+            assert_eq!(find(&found, said)["level"], level, "{mode}");
+        });
+    }
+}
+
+#[cfg(feature = "xdp")]
+#[test]
+fn what_interfaces_do_with_xdp_is_said() {
     in_namespace(|| {
         let lab = Lab::new("xdp");
+        ip("tuntap add dev bt9 mode tun");
+        ip("link set bt9 up");
+        let asked = |mode| {
+            let words = ["--interface", "bt0,bt9", "--xdp-pin", "off", "--xdp-mode", mode];
+            let (code, found) = findings(&lab, &words);
+            (code, find(&found, "XDP on bt9").clone())
+        };
+        for (mode, code, level) in [("native", 1, "fail"), ("auto", 0, "warn"), ("generic", 0, "ok")] {
+            let (status, finding) = asked(mode);
+            assert_eq!(
+                (status, &finding["level"]),
+                (Some(code), &Value::from(level)),
+                "{mode}: {finding}"
+            );
+        }
+        let _daemon = lab.start(&["--xdp-pin", "off", "--xdp-mode", "native"]);
         let (_, found) = findings(&lab, &["--xdp-pin", "off"]);
-        let proof = find(&found, "xdp: a ban drops packets");
-        assert_eq!(proof["level"], "ok", "{proof}");
+        find(
+            &found,
+            "XDP on bt0: btblocker's program is attached (in the driver)",
+        );
+    });
+}
+
+/// `CAP_SYS_ADMIN` holds `CAP_BPF`.
+#[cfg(feature = "xdp")]
+#[test]
+fn xdp_is_not_available_without_its_capability() {
+    in_namespace(|| {
+        let lab = Lab::new("xdp");
+        let output = lab
+            .command_under(
+                &["setpriv", "--bounding-set=-bpf,-sys_admin"],
+                &["check", "--xdp-pin", "off"],
+            )
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("ok    backend nftables is available"), "{text}");
+        let line = text.lines().find(|line| line.contains("backend xdp"));
+        let line = line.unwrap_or_else(|| panic!("{text}"));
         assert!(
-            proof["what"].as_str().unwrap().contains("127.0.0.2 and ::1"),
-            "{proof}"
+            line.starts_with("fail  backend xdp: ") && line.contains("CAP_BPF"),
+            "{line}"
         );
     });
 }

@@ -75,7 +75,7 @@ impl Lab {
     }
 
     /// The same, started by another program with its arguments.
-    fn command_under(&self, launcher: &[&str], words: &[&str]) -> Command {
+    pub(crate) fn command_under(&self, launcher: &[&str], words: &[&str]) -> Command {
         let mut all = launcher.iter().chain([&env!("CARGO_BIN_EXE_btblocker")]);
         let mut command = Command::new(all.next().unwrap());
         command

@@ -88,14 +88,17 @@ impl<'a> Interface<'a> {
         }))
     }
 
-    /// Number and name of the attached program in words.
-    pub(super) fn holder(&self) -> String {
+    /// Number and name of the attached program in words, and the name alone where it can be read.
+    pub(super) fn holder(&self) -> (String, Option<String>) {
         let Ok(Some(Attached { program_id: id, .. })) = self.attached() else {
-            return "another XDP program".to_owned();
+            return ("another XDP program".to_owned(), None);
         };
         match ProgramHandle::from_prog_id(id) {
-            Ok(program) => format!("another XDP program (number {id}, {})", program.name().display()),
-            Err(_) => format!("another XDP program (number {id})"),
+            Ok(program) => {
+                let name = program.name().to_string_lossy().into_owned();
+                (format!("another XDP program (number {id}, {name})"), Some(name))
+            }
+            Err(_) => (format!("another XDP program (number {id})"), None),
         }
     }
 }

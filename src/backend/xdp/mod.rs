@@ -20,6 +20,8 @@
 //! Minimum kernel: 5.9. Loading needs `CAP_BPF` and `CAP_NET_ADMIN` (before 5.11 `CAP_SYS_RESOURCE`, too), pinning a
 //! bpf filesystem that the process may write to; systemd mounts it for root alone.
 
+mod driver;
+mod examine;
 mod interface;
 mod link;
 mod maps;
@@ -33,6 +35,8 @@ use std::path::Path;
 
 use libbpf_rs::libbpf_sys as sys;
 
+pub use self::examine::XdpSupport;
+pub(super) use self::examine::load;
 use self::interface::{Attached, Interface};
 use self::link::Link;
 use self::maps::Maps;
@@ -376,7 +380,7 @@ fn attach_error(interface: &Interface<'_>, mode: XdpMode, error: io::Error) -> B
         return BackendError::Busy {
             backend: BACKEND,
             object: format!("interface {}", interface.name),
-            holder: interface.holder(),
+            holder: interface.holder().0,
             advice: "an interface takes one: stop its owner (`ip link show`), or choose the backend nftables or ipset",
         };
     }

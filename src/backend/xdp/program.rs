@@ -22,6 +22,9 @@ struct Aligned<T: ?Sized>(T);
 
 static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../contrib/xdp/btblocker_xdp.o"));
 
+/// Names of the program's two shapes, for Ethernet and for raw IP.
+pub(super) const NAMES: [&str; 2] = ["bt_ethernet", "bt_raw_ip"];
+
 /// A loaded program in its two shapes.
 #[derive(Debug)]
 pub(super) struct Program {
@@ -77,9 +80,10 @@ pub(super) fn load(options: &Options, pins: Option<&Pins>) -> Result<(Program, M
         "loading the XDP program (CAP_BPF is needed, too; level debug logs the verifier)",
     ))?;
 
+    let [ethernet, raw_ip] = NAMES;
     let program = Program {
-        ethernet: descriptor(&object, "bt_ethernet", &name)?,
-        raw_ip: descriptor(&object, "bt_raw_ip", &name)?,
+        ethernet: descriptor(&object, ethernet, &name)?,
+        raw_ip: descriptor(&object, raw_ip, &name)?,
     };
     let maps = Maps::open(|shape| {
         let map = object

@@ -1,7 +1,9 @@
 //! What the kernel offers, what is in it, and whether it drops.
 
 use super::{Finding, chain};
-use crate::backend::{self, BackendKind, ProofError, XdpPin};
+#[cfg(feature = "xdp")]
+use crate::backend::XdpSupport;
+use crate::backend::{self, BackendKind, ProofError, XdpMode, XdpPin};
 use crate::ban::BackendError;
 use crate::config::Config;
 use crate::network::Network;
@@ -12,14 +14,71 @@ pub(super) fn facilities(config: &Config, network: &Network, findings: &mut Vec<
     findings.push(Finding::ok(format!("kernel {}", release.trim())));
     for kind in BackendKind::ALL {
         let what = format!("backend {kind}");
-        match backend::open(kind, &config.backend_options(config.watched(network))) {
-            Ok(_) => findings.push(Finding::ok(format!("{what} is available"))),
+        match backend::examine(kind, &config.backend_options(config.watched(network))) {
+            Ok(()) => findings.push(Finding::ok(format!("{what} is available"))),
             Err(error) if kind == config.backend => findings.push(Finding::fail(what, chain(error))),
             Err(error) => findings.push(Finding::info(
                 what,
                 format!("{}; it is not the chosen one", chain(error)),
             )),
         }
+    }
+}
+
+/// What each watched interface does with the XDP program, when that is chosen.
+#[cfg(feature = "xdp")]
+pub(super) fn xdp(config: &Config, network: &Network, findings: &mut Vec<Finding>) {
+    if config.backend != BackendKind::Xdp {
+        return;
+    }
+    for name in config.watched(network) {
+        // One that is missing is a finding of its own.
+        if let Some(support) = XdpSupport::of(&name) {
+            findings.push(xdp_finding(format!("XDP on {name}"), support, config.xdp_mode));
+        }
+    }
+}
+
+/// Without XDP there is nothing to ask.
+#[cfg(not(feature = "xdp"))]
+pub(super) fn xdp(_config: &Config, _network: &Network, _findings: &mut Vec<Finding>) {}
+
+#[cfg(feature = "xdp")]
+fn xdp_finding(what: String, support: XdpSupport, mode: XdpMode) -> Finding {
+    match (support, mode) {
+        (XdpSupport::Attached { native }, _) => {
+            let place = if native { "in the driver" } else { "generic" };
+            Finding::ok(format!("{what}: btblocker's program is attached ({place})"))
+        }
+        (XdpSupport::Taken { holder }, _) => Finding::fail(
+            what,
+            format!("{holder} is attached; stop its owner, or choose the backend nftables or ipset"),
+        ),
+        (XdpSupport::Unreadable, _) => Finding::fail(
+            what,
+            "its packets start with neither an Ethernet nor an IP header; choose the backend nftables or ipset",
+        ),
+        (XdpSupport::Native, XdpMode::Generic) => Finding::info(
+            what,
+            "its driver runs programs itself, but xdp_mode is generic; auto or native is faster",
+        ),
+        (XdpSupport::Native, _) => Finding::ok(format!("{what}: its driver runs programs itself (native)")),
+        (XdpSupport::Generic, XdpMode::Native) => Finding::fail(
+            what,
+            "its driver has no native XDP; choose the xdp_mode auto or generic",
+        ),
+        (XdpSupport::Generic, XdpMode::Generic) => {
+            Finding::ok(format!("{what}: the kernel's stack runs the program"))
+        }
+        (XdpSupport::Generic, _) => Finding::warn(
+            what,
+            "its driver has no native XDP, so the kernel's stack runs the program, which costs more for each packet; \
+             xdp_mode generic says that this is meant",
+        ),
+        (XdpSupport::Unknown, _) => Finding::info(
+            what,
+            "this kernel does not say what the driver can (Linux 6.3 does); the daemon tries when it starts",
+        ),
     }
 }
 
@@ -89,8 +148,9 @@ pub(super) fn proof(config: &Config, findings: &mut Vec<Finding>) {
         ));
         return;
     }
-    // In the scratch namespace there is loopback only, and nothing of it is to stay.
+    // In the scratch namespace there is loopback only, which has no native XDP, and nothing of it is to stay.
     let options = backend::Options {
+        xdp_mode: XdpMode::Generic,
         xdp_pin: XdpPin::Off,
         ..config.backend_options(vec!["lo".to_owned()])
     };

@@ -89,6 +89,7 @@ pub fn check(config: &Config, format: Format, out: &mut dyn Write) -> anyhow::Re
     surroundings::privileges(config, &mut findings);
     kernel::facilities(config, &network, &mut findings);
     surroundings::interfaces(config, &network, &mut findings);
+    kernel::xdp(config, &network, &mut findings);
     kernel::sets_and_rules(config, &network, &mut findings);
     kernel::order_of_chains(config, &mut findings);
     kernel::proof(config, &mut findings);
