@@ -263,3 +263,13 @@ pub(crate) fn sh(command: &str) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {error}");
 }
+
+/// A folder for pins, which does not exist yet, in a bpf filesystem that only the calling thread and its children see.
+#[cfg(feature = "xdp")]
+pub(crate) fn bpf_filesystem() -> &'static str {
+    own_mounts();
+    mount("-t tmpfs none /run");
+    fs::create_dir("/run/bpf").unwrap();
+    mount("-t bpf none /run/bpf");
+    "/run/bpf/btblocker"
+}

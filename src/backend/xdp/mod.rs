@@ -231,7 +231,12 @@ impl SetBackend for Xdp {
         for name in &self.options.interfaces {
             let interface = find(name)?;
             let covered = match (&self.loaded, &self.pins) {
-                (Some(loaded), _) => loaded.links.iter().any(|link| holds(link, &interface)),
+                (Some(loaded), pins) => {
+                    loaded.links.iter().any(|link| holds(link, &interface))
+                        && pins
+                            .as_ref()
+                            .is_none_or(|pins| pins.link(interface.index).exists())
+                }
                 (None, Some(pins)) => {
                     Link::open(&pins.link(interface.index)).is_ok_and(|link| holds(&link, &interface))
                 }
