@@ -119,6 +119,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         ban_rules: config.ban_rules(&interfaces),
         monitored: Monitored::new(config.max_bans),
         ingress: Published::new(Ingress::new(&network, &interfaces)),
+        indexes: indexes(&network, &interfaces),
         interfaces,
         watcher,
         board: Board::default(),
@@ -166,6 +167,8 @@ struct Daemon {
     judge: Judge,
     ingress: Published<Ingress>,
     interfaces: Vec<String>,
+    /// The kernel's numbers of the watched interfaces: an interface that is made again has a new one.
+    indexes: Vec<Option<u32>>,
     watcher: Watcher,
     board: Board,
     start: Instant,
@@ -278,8 +281,8 @@ impl Daemon {
             captures.check()?;
             let (captured, awaited) = captures.interfaces();
             self.service_manager.tick(&captured, &awaited, self.in_force());
-            if self.watcher.changed() {
-                self.follow_network();
+            if self.watcher.changed() && self.follow_network() {
+                reconcile_at = now;
             }
             self.manager.expire(self.start.elapsed());
             self.settle();
@@ -429,8 +432,9 @@ impl Daemon {
         }
     }
 
-    /// Addresses, routes or interfaces have changed.
-    fn follow_network(&mut self) {
+    /// Addresses, routes or interfaces have changed. Whether the kernel's set is to be looked at, because a watched
+    /// interface came, went or was made again: an XDP program goes with its interface.
+    fn follow_network(&mut self) -> bool {
         let network = match Network::read() {
             Ok(network) => network,
             Err(error) => {
@@ -438,11 +442,14 @@ impl Daemon {
                     "{:#}; the former view of the network is kept",
                     anyhow::Error::from(error)
                 );
-                return;
+                return false;
             }
         };
         self.exempt(&network);
         self.ingress.publish(Ingress::new(&network, &self.interfaces));
+        let indexes = indexes(&network, &self.interfaces);
+        let before = std::mem::replace(&mut self.indexes, indexes);
+        before != self.indexes
     }
 
     /// Takes over who is never banned, and lifts bans accordingly.
@@ -490,6 +497,11 @@ impl Daemon {
         self.memory
             .end(&self.manager, self.start.elapsed(), self.config.cleanup_on_stop);
     }
+}
+
+fn indexes(network: &Network, interfaces: &[String]) -> Vec<Option<u32>> {
+    let index = |name: &String| network.interface(name).map(|found| found.index);
+    interfaces.iter().map(index).collect()
 }
 
 /// The ban manager on its kernel set, with sets and rules in place.
