@@ -1,6 +1,6 @@
 //! Forged floods against judge and ban manager together, as the daemon joins them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use btblocker_detectors::{Confidence, Endpoint, Ends, Evidence, Side, Technique, Timestamp, Transport};
@@ -19,7 +19,34 @@ const RESOLVER: &str = "198.51.100.53";
 const SSH_PEER: &str = "198.51.100.22";
 const ALLOWED: &str = "192.0.2.77";
 const BY_COMMAND: &str = "192.0.2.78";
-const EXEMPT: [&str; 6] = [OWN, GATEWAY, RESOLVER, SSH_PEER, ALLOWED, BY_COMMAND];
+const EXEMPT: [&str; 9] = [
+    OWN,
+    GATEWAY,
+    RESOLVER,
+    SSH_PEER,
+    ALLOWED,
+    BY_COMMAND,
+    "127.0.0.5",
+    "239.192.152.143",
+    "255.255.255.255",
+];
+const OWN6: &str = "2001:db8:5::5";
+const GATEWAY6: &str = "2001:db8:5::1";
+const RESOLVER6: &str = "2001:db8:53::53";
+const SSH_PEER6: &str = "2001:db8:22::22";
+const ALLOWED6: &str = "2001:db8:77::77";
+const BY_COMMAND6: &str = "2001:db8:78::78";
+const EXEMPT6: [&str; 9] = [
+    OWN6,
+    GATEWAY6,
+    RESOLVER6,
+    SSH_PEER6,
+    ALLOWED6,
+    BY_COMMAND6,
+    "::1",
+    "ff15::efc0:988f",
+    "fe80::1",
+];
 
 fn network() -> Network {
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
@@ -31,25 +58,29 @@ fn network() -> Network {
         up: true,
         master: None,
         lower: None,
-        addresses: vec![(address(OWN), Prefix::new(address(OWN), 24).unwrap())],
+        addresses: vec![
+            (address(OWN), Prefix::new(address(OWN), 24).unwrap()),
+            (address(OWN6), Prefix::new(address(OWN6), 64).unwrap()),
+        ],
+    };
+    let default = |any: &str, gateway: &str| Route {
+        destination: Prefix::new(address(any), 0).unwrap(),
+        interface: 2,
+        gateway: Some(address(gateway)),
+        table: 254,
     };
     Network {
         interfaces: vec![uplink],
-        routes: vec![Route {
-            destination: Prefix::new(Ipv4Addr::UNSPECIFIED.into(), 0).unwrap(),
-            interface: 2,
-            gateway: Some(address(GATEWAY)),
-            table: 254,
-        }],
-        resolvers: vec![address(RESOLVER)],
-        ssh_peers: vec![address(SSH_PEER)],
+        routes: vec![default("0.0.0.0", GATEWAY), default("::", GATEWAY6)],
+        resolvers: [RESOLVER, RESOLVER6].map(address).into(),
+        ssh_peers: [SSH_PEER, SSH_PEER6].map(address).into(),
     }
 }
 
 /// Who is banned after a flood of conclusive evidence that goes from `sources` to strangers and back, and
 /// proves what `proven` says.
 fn banned_after(config: &Config, sources: &[&str], proven: Ends) -> Vec<String> {
-    let allowed = [BY_COMMAND.parse().unwrap()];
+    let allowed = [BY_COMMAND, BY_COMMAND6].map(|text| text.parse().unwrap());
     let answerable = Answerable::new(config, &network(), &allowed);
     let mut judge = Judge::new(config.policy());
     let mut manager = Manager::new(
@@ -59,8 +90,11 @@ fn banned_after(config: &Config, sources: &[&str], proven: Ends) -> Vec<String> 
     );
     let mut verdicts = Vec::new();
     for number in 0..3_000_u32 {
-        let stranger = IpAddr::from(Ipv4Addr::from_bits(0x0801_0000 + number));
-        let source = sources[number as usize % sources.len()].parse().unwrap();
+        let source: IpAddr = sources[number as usize % sources.len()].parse().unwrap();
+        let stranger = match source {
+            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::from_bits(0x0801_0000 + number)),
+            IpAddr::V6(_) => IpAddr::from(Ipv6Addr::from_bits(0x2600 << 112 | u128::from(number))),
+        };
         let (originator, responder) = if number % 2 == 0 {
             (source, stranger)
         } else {
@@ -100,16 +134,18 @@ fn a_forged_flood_at_exempt_addresses_bans_nobody() {
     for target in ["auto", "source", "client", "remote", "both"] {
         let config = Config {
             ban_target: target.parse().unwrap(),
-            allow: vec![ALLOWED.parse().unwrap()],
+            allow: [ALLOWED, ALLOWED6].map(|text| text.parse().unwrap()).into(),
             ..Config::default()
         };
-        let forged = banned_after(&config, &EXEMPT, Ends::NONE);
-        assert_eq!(forged, [""; 0], "{target}: what is forged proves nothing");
-        let proven = banned_after(&config, &EXEMPT, Ends::BOTH);
-        assert!(
-            !proven.iter().any(|address| EXEMPT.contains(&address.as_str())),
-            "{target}: {proven:?}"
-        );
+        for exempt in [EXEMPT, EXEMPT6] {
+            let forged = banned_after(&config, &exempt, Ends::NONE);
+            assert_eq!(forged, [""; 0], "{target}: what is forged proves nothing");
+            let proven = banned_after(&config, &exempt, Ends::BOTH);
+            assert!(
+                !proven.iter().any(|address| exempt.contains(&address.as_str())),
+                "{target}: {proven:?}"
+            );
+        }
     }
 }
 
@@ -120,7 +156,9 @@ fn the_same_flood_would_ban_others_but_only_so_many() {
         max_bans_per_minute: 50,
         ..Config::default()
     };
-    let banned = banned_after(&config, &[ALLOWED, "192.0.2.90"], Ends::BOTH);
-    assert!(banned.iter().any(|address| address == ALLOWED), "{banned:?}");
-    assert_eq!(banned.len(), 50);
+    for sources in [[ALLOWED, "192.0.2.90"], [ALLOWED6, "2001:db8:90::90"]] {
+        let banned = banned_after(&config, &sources, Ends::BOTH);
+        assert!(banned.iter().any(|address| address == sources[0]), "{banned:?}");
+        assert_eq!(banned.len(), 50);
+    }
 }

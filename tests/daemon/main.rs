@@ -19,6 +19,7 @@ mod interfaces;
 #[path = "../namespace/mod.rs"]
 mod namespace;
 mod program;
+mod protected;
 mod restart;
 mod rights;
 mod top;
