@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use crate::lab::lines_of;
+use crate::lab::{Link, lines_of};
 
 /// What holds the bans.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Backend {
     pub(crate) options: &'static [&'static str],
     /// Takes the drop rule away and leaves the sets as they are.
     pub(crate) disarm: &'static str,
+    /// Links on which it cannot work, with what is said there.
+    pub(crate) impossible: &'static [(Link, &'static str)],
 }
 
 /// The program, to be run in the calling thread's namespaces.

@@ -27,7 +27,7 @@ pub(crate) const OTHERS: [&str; 2] = ["10.1.0.5", "fd00:1::5"];
 pub(crate) const PIN_DIR: &str = "/run/bpf/btblocker";
 
 /// How long something that must not come is waited for.
-const ABSENCE: Duration = Duration::from_millis(250);
+pub(crate) const ABSENCE: Duration = Duration::from_millis(250);
 /// How long something that must come is waited for.
 pub(crate) const PRESENCE: Duration = Duration::from_secs(10);
 
@@ -162,7 +162,7 @@ pub(crate) fn add_lan() {
 }
 
 /// Moves the calling thread into a network namespace of the lab.
-fn enter(namespace: &str) {
+pub(crate) fn enter(namespace: &str) {
     let file = File::open(Path::new("/run/netns").join(namespace)).unwrap();
     // SAFETY: the descriptor is open; affects this thread.
     let ret = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };

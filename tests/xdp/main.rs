@@ -15,6 +15,7 @@ mod program;
 mod survive;
 mod traffic;
 mod tun;
+mod vlan;
 
 use std::time::Duration;
 
