@@ -135,7 +135,7 @@ test-packaging: deb ## systemd, Debian package and NixOS module, each in contain
 	$(SUDO) env "PATH=$$PATH" tests/packaging/container.sh
 
 .PHONY: ci
-ci: lint test e2e ## everything that must hold before a release
+ci: lint xdp test e2e ## everything that must hold before a release
 
 .PHONY: xdp
 xdp: setup ## rebuild the XDP object and compare it with the committed one
