@@ -22,6 +22,7 @@ mod program;
 mod protected;
 mod restart;
 mod rights;
+mod storm;
 mod top;
 #[cfg(feature = "xdp")]
 mod xdp;
