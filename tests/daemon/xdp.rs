@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::namespace::in_namespace;
+use crate::namespace::{in_namespace, ip};
 use crate::program::{Daemon, Lab, eventually, mount, own_mounts, sh, wait_for};
 
 /// All of its packets are from or to 10.77.1.11.
@@ -52,6 +52,28 @@ fn packets_are_counted_in_status_and_metrics() {
             let wanted = format!("btblocker_xdp_packets_total{{outcome=\"dropped-v4\"}} {dropped}");
             text.lines().any(|line| line == wanted)
         });
+    });
+}
+
+#[test]
+fn a_driver_without_xdp_is_said_and_the_stack_runs_the_program() {
+    in_namespace(|| {
+        let lab = Lab::new("xdp");
+        ip("tuntap add dev bt9 mode tun");
+        ip("link set bt9 up");
+        let words = ["--interface", "bt9", "--xdp-pin", "off", "--xdp-mode"];
+        let daemon = lab.start(&[&words[..], &["auto"]].concat());
+        let line = daemon.wait_line("the driver of bt9 does not take the program");
+        assert!(line.contains("WARN") && line.contains("generic"), "{line}");
+        sh("ip link show bt9 | grep ' xdpgeneric '");
+        daemon.terminate();
+        let refused = lab.run(&[&words[..], &["native"]].concat());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("its driver has no native XDP: choose the mode generic or auto"),
+            "{said}"
+        );
     });
 }
 

@@ -363,11 +363,15 @@ fn attach(interface: &Interface<'_>, program: BorrowedFd<'_>, mode: XdpMode) -> 
         XdpMode::Offload => (XdpMode::Offload, Err(io::ErrorKind::Unsupported.into())),
         XdpMode::Auto => match try_mode(sys::XDP_FLAGS_DRV_MODE) {
             Err(error) if !is_taken(&error) => {
-                log::info!(
-                    "xdp: {} has no native mode ({error}), using generic",
-                    interface.name
-                );
-                (XdpMode::Generic, try_mode(sys::XDP_FLAGS_SKB_MODE))
+                let generic = try_mode(sys::XDP_FLAGS_SKB_MODE);
+                if generic.is_ok() {
+                    log::warn!(
+                        "xdp: the driver of {} does not take the program ({error}); it is attached in generic mode, \
+                         which costs more for each packet",
+                        interface.name
+                    );
+                }
+                (XdpMode::Generic, generic)
             }
             result => (XdpMode::Native, result),
         },
