@@ -362,7 +362,7 @@ impl Config {
         // in it hold the bans as long as it lives.
         let elsewhere = self.state_dir.as_os_str() == STATE_DIR && separate_namespace().is_some();
         (!on_paper && !elsewhere && !self.state_dir.as_os_str().is_empty())
-            .then(|| Store::new(&self.state_dir, &self.set_name))
+            .then(|| Store::new(&self.state_dir, &self.set_name, self.max_bans))
     }
 
     /// The control socket, if there is one. At the default place its name bears the number of the network namespace:

@@ -15,8 +15,11 @@ use crate::ban::{Element, Past, Reason, Record, Timeout};
 
 /// The form of the file. Higher numbers belong to later programs and are not read.
 const VERSION: u64 = 1;
-/// Longest file that is read: 16 million bans would be too many for any kernel set, this holds half a million.
-const MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// More than one ban takes in the file, with what is kept of a ban that has ended: a test adds up the longest of each
+/// field. Recorded ones take some 300 bytes.
+const BYTES_PER_BAN: u64 = 2_048;
+/// A file of this size is read in any case, though `max_bans` was lowered since.
+const READ_IN_ANY_CASE: u64 = 256 * 1024 * 1024;
 
 /// Why bans could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,16 @@ pub enum StateError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// More than what would be read again; the former file is still there.
+    #[error("{path} would take {bytes} bytes, and no more than {limit} are read again")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// What is to be remembered.
+        bytes: u64,
+        /// What follows from `max_bans`.
+        limit: u64,
     },
     /// The file is damaged, of something else, or of a later program.
     #[error("{path} is no list of bans ({why}); it is set aside as {aside}")]
@@ -110,14 +123,18 @@ pub struct Restored {
 pub struct Store {
     folder: PathBuf,
     path: PathBuf,
+    /// Longest file that is written and read, in bytes.
+    limit: u64,
 }
 
 impl Store {
-    /// The place for a set name within a folder, which need not exist yet. Touches nothing.
-    pub fn new(folder: &Path, set_name: &SetName) -> Self {
+    /// The place for a set name within a folder, which need not exist yet, with room for `max_bans`. Touches nothing.
+    pub fn new(folder: &Path, set_name: &SetName, max_bans: usize) -> Self {
+        let max_bans = u64::try_from(max_bans).unwrap_or(u64::MAX);
         Self {
             folder: folder.to_owned(),
             path: folder.join(format!("{set_name}.json")),
+            limit: max_bans.saturating_mul(BYTES_PER_BAN).max(READ_IN_ANY_CASE),
         }
     }
 
@@ -134,23 +151,39 @@ impl Store {
             trouble: Some(trouble),
             ..Restored::default()
         };
-        let mut bytes = Vec::new();
-        let read = File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Restored::default(),
-            Err(source) => return failed(self.io("read", &self.path, source)),
-        }
+        let bytes = match self.read() {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::NotFound => Restored::default(),
+                    // Nothing could ever be written in its place.
+                    io::ErrorKind::IsADirectory => failed(self.set_aside("it is a folder".to_owned(), wall)),
+                    io::ErrorKind::FileTooLarge => failed(self.set_aside(error.to_string(), wall)),
+                    _ => failed(self.io("read", &self.path, error)),
+                };
+            }
+        };
         match parse(&bytes) {
             Ok(saved) => restored(&saved, wall, now),
             Err(why) => failed(self.set_aside(why, wall)),
         }
     }
 
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let more = self.limit.saturating_add(1);
+        File::open(&self.path)?.take(more).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 <= self.limit {
+            return Ok(bytes);
+        }
+        let why = format!("it is longer than the {} bytes that max_bans allows", self.limit);
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, why))
+    }
+
     /// What is remembered, for showing it: nothing is renamed, an unreadable file counts as empty, and deadlines
     /// mean nothing.
     pub fn peek(&self) -> Vec<(Element, Record)> {
-        let saved = fs::read(&self.path).ok().and_then(|bytes| parse(&bytes).ok());
+        let saved = self.read().ok().and_then(|bytes| parse(&bytes).ok());
         saved.map_or_else(Vec::new, |saved| {
             restored(&saved, Timestamp(0), Duration::ZERO).bans
         })
@@ -159,9 +192,9 @@ impl Store {
     /// Takes bans out of the file. For commands, while no daemon runs.
     ///
     /// # Errors
-    /// [`StateError::Io`].
+    /// As [`Store::save`].
     pub fn forget(&self, elements: &[Element]) -> Result<(), StateError> {
-        let saved = fs::read(&self.path).ok().and_then(|bytes| parse(&bytes).ok());
+        let saved = self.read().ok().and_then(|bytes| parse(&bytes).ok());
         let Some(mut saved) = saved else {
             return Ok(());
         };
@@ -174,7 +207,7 @@ impl Store {
     /// Replaces the file, and makes the folder when it is missing.
     ///
     /// # Errors
-    /// [`StateError::Io`]; the former file is still there.
+    /// [`StateError::Io`], [`StateError::TooLong`]; the former file is still there.
     pub fn save(&self, picture: &Picture) -> Result<(), StateError> {
         let Picture {
             bans,
@@ -203,6 +236,13 @@ impl Store {
 
     fn replace(&self, saved: &Saved) -> Result<(), StateError> {
         let bytes = serde_json::to_vec(saved).map_err(|error| self.io("write", &self.path, error.into()))?;
+        if bytes.len() as u64 > self.limit {
+            return Err(StateError::TooLong {
+                path: self.path.clone(),
+                bytes: bytes.len() as u64,
+                limit: self.limit,
+            });
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -366,7 +406,7 @@ mod tests {
     const WRITTEN: u64 = 1_790_000_000_000_000;
 
     fn store(folder: &Path) -> Store {
-        Store::new(&folder.join("state"), &SetName::default())
+        Store::new(&folder.join("state"), &SetName::default(), 65_536)
     }
 
     fn ban() -> (Element, Record) {
@@ -482,8 +522,75 @@ mod tests {
             let aside = store.path.with_extension("json.bad-1790000000");
             assert_eq!(fs::read(aside).unwrap(), bytes);
         }
+        fs::create_dir(&store.path).unwrap();
+        let later = Timestamp(WRITTEN + 1_000_000);
+        let trouble = store.load(later, HOUR).trouble.unwrap().to_string();
+        assert!(
+            trouble.contains("it is a folder") && trouble.contains(".json.bad-1790000001"),
+            "{trouble}"
+        );
         store.save(&picture()).unwrap();
         assert_eq!(store.load(Timestamp(WRITTEN), HOUR).bans.len(), 1);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_whatever_max_bans_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let longest = |count| "\"".repeat(count);
+        let reason = Reason {
+            technique: longest(32),
+            // Technique, rule, confidence, corroboration, and a flow of two IPv6 endpoints.
+            text: longest(4 * 32 + 110),
+            client: Some(longest(32)),
+        };
+        let element: Element = "1111:1111:1111:1111:1111:1111:1111:1110/127".parse().unwrap();
+        let record = Record {
+            reason: Arc::new(reason),
+            since: Timestamp(u64::MAX),
+            deadline: Duration::MAX,
+            duration: Duration::MAX,
+            flows: u32::MAX,
+            times: u32::MAX,
+        };
+        let past = Past {
+            times: u32::MAX,
+            ago: Duration::ZERO,
+        };
+        let most = |count| Picture {
+            bans: vec![(element, record.clone()); count],
+            past: vec![(element, past); count],
+            wall: Timestamp(u64::MAX),
+            now: Duration::ZERO,
+        };
+        let mut store = store(folder.path());
+        let size = |picture| {
+            store.save(&picture).unwrap();
+            fs::metadata(&store.path).unwrap().len()
+        };
+        let (one, two) = (size(most(1)), size(most(2)));
+        assert!(two - one < BYTES_PER_BAN, "{} bytes", two - one);
+        for (max_bans, limit) in [(1, READ_IN_ANY_CASE), (16_777_216, 16_777_216 * BYTES_PER_BAN)] {
+            assert_eq!(
+                Store::new(folder.path(), &SetName::default(), max_bans).limit,
+                limit
+            );
+        }
+
+        store.limit = two;
+        store.save(&most(2)).unwrap();
+        assert!(store.load(Timestamp(WRITTEN), HOUR).trouble.is_none());
+        store.limit = two - 1;
+        let error = store.save(&most(2)).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("no more than {} are read again", two - 1)),
+            "{error}"
+        );
+        assert_eq!(fs::metadata(&store.path).unwrap().len(), two, "the former file");
+        let trouble = store.load(Timestamp(WRITTEN), HOUR).trouble.unwrap().to_string();
+        assert!(
+            trouble.contains("longer than") && trouble.contains("set aside"),
+            "{trouble}"
+        );
     }
 
     #[test]

@@ -108,7 +108,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let blocked = folder.path().join("state");
         std::fs::write(&blocked, "in the way").unwrap();
-        let store = Store::new(&blocked, &SetName::default());
+        let store = Store::new(&blocked, &SetName::default(), 1);
         let writer = Writer::start(store.clone()).unwrap();
         let nothing = || Picture {
             bans: Vec::new(),
