@@ -8,6 +8,7 @@ use crate::program::{Lab, sh, wait_for};
 
 const BY_HAND: &str = "198.51.100.9";
 const CASE: &str = "bt-libtorrent-v4";
+const EMPTY_NETFILTER: &str = "nft flush ruleset; ipset destroy";
 
 /// Address, technique and reason of each ban.
 fn known(lab: &Lab) -> Vec<(String, String, String)> {
@@ -23,9 +24,10 @@ fn known(lab: &Lab) -> Vec<(String, String, String)> {
     known
 }
 
-fn check_kill_and_reboot(backend: &'static str) {
+/// `reboot` empties the kernel.
+fn check_kill_and_reboot(lab: impl FnOnce() -> Lab + Send + 'static, reboot: &'static str) {
     in_namespace(move || {
-        let lab = Lab::new(backend);
+        let lab = lab();
         let daemon = lab.start(&[]);
         lab.replay(CASE);
         daemon.wait_line(": banned ");
@@ -54,10 +56,10 @@ fn check_kill_and_reboot(backend: &'static str) {
         assert_eq!(known(&lab), before, "after kill -9");
 
         daemon.kill();
-        sh("nft flush ruleset; ipset destroy");
+        sh(reboot);
         let daemon = lab.start(&[]);
         daemon.wait_line("are put back");
-        assert_eq!(known(&lab), before, "after a reboot, which empties the kernel");
+        assert_eq!(known(&lab), before, "after a reboot");
         let left = |ban: &serde_json::Value| ban["remaining_seconds"].as_u64().unwrap();
         let by_hand = lab
             .bans()
@@ -79,12 +81,27 @@ fn check_kill_and_reboot(backend: &'static str) {
 
 #[test]
 fn bans_survive_kill_and_reboot_with_their_reasons_in_ipset() {
-    check_kill_and_reboot("ipset");
+    check_kill_and_reboot(|| Lab::new("ipset"), EMPTY_NETFILTER);
 }
 
 #[test]
 fn bans_survive_kill_and_reboot_with_their_reasons_in_nftables() {
-    check_kill_and_reboot("nftables");
+    check_kill_and_reboot(|| Lab::new("nftables"), EMPTY_NETFILTER);
+}
+
+#[cfg(feature = "xdp")]
+#[test]
+fn bans_survive_kill_and_reboot_with_their_reasons_in_xdp() {
+    let lab = || {
+        let pins = crate::program::bpf_filesystem();
+        let mut lab = Lab::new("xdp");
+        lab.variables = vec![
+            ("BTBLOCKER_XDP_PIN", pins.to_owned()),
+            ("BTBLOCKER_XDP_MODE", "generic".to_owned()),
+        ];
+        lab
+    };
+    check_kill_and_reboot(lab, "rm -r /run/bpf/btblocker");
 }
 
 #[test]
