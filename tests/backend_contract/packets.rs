@@ -8,6 +8,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -215,6 +216,36 @@ fn passing_from_here(targets: &[&str], wait: Duration) -> Vec<String> {
     })
 }
 
+/// Packets that each of our drop rules has counted, with its text. Nothing but the policy of our chains accepts.
+fn rules(kind: BackendKind) -> Vec<(u64, String)> {
+    let tables: &[&str] = match kind {
+        BackendKind::Ipset => &["ip", "ip6"],
+        BackendKind::Nftables => &["inet"],
+        BackendKind::Xdp | BackendKind::DryRun => &[],
+    };
+    let mut rules = Vec::new();
+    for family in tables {
+        let output = Command::new("nft")
+            .args(["list", "table", family, "btblocker"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().map(|line| line.trim().replace("policy accept;", ""));
+        for line in lines.filter(|line| line.contains("accept") || line.contains("drop")) {
+            let counted = line.split_once("counter packets ").map(|(_, rest)| rest);
+            let packets = counted.and_then(|rest| rest.split(' ').next()?.parse().ok());
+            assert!(
+                line.contains(" drop comment ") && !line.contains("accept"),
+                "{text}"
+            );
+            rules.push((packets.unwrap_or_else(|| panic!("no counter: {line}")), line));
+        }
+        assert!(!rules.is_empty(), "{text}");
+    }
+    rules
+}
+
 /// `leaving` names what a ban does not stop.
 fn check(kind: BackendKind, hooks: Hooks, leaving: &[&str]) {
     let network = Network::new();
@@ -238,6 +269,12 @@ fn check(kind: BackendKind, hooks: Hooks, leaving: &[&str]) {
     let all = Network::all_passing();
     assert_eq!(network.passing(PATIENTLY).len(), all, "nobody is banned yet");
 
+    let rules = || network.router.run(move || rules(kind));
+    let all_rules = rules();
+    assert!(
+        all_rules.iter().all(|(packets, _)| *packets == 0),
+        "{all_rules:?}"
+    );
     let established = network
         .banned
         .run(|| TARGETS.map(|target| connect(address(target), PATIENTLY).unwrap()));
@@ -248,6 +285,13 @@ fn check(kind: BackendKind, hooks: Hooks, leaving: &[&str]) {
         .run(move || established.iter().filter(|tcp| echoes_tcp(tcp, BRIEFLY)).count());
     assert_eq!(still, 0, "established flows stop as well");
     network.assert_innocent_passes();
+    let unused = |networks| {
+        rules()
+            .into_iter()
+            .filter(|(packets, rule)| *packets == 0 && rule.contains("networks") == networks)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(unused(false), [], "rules for hosts count what they drop");
 
     apply(BANNED.map(unban).to_vec());
     assert_eq!(network.passing(PATIENTLY).len(), all, "unbanned");
@@ -255,6 +299,7 @@ fn check(kind: BackendKind, hooks: Hooks, leaving: &[&str]) {
     apply(vec![ban("10.1.0.0/24", 600), ban("fd01::/64", 600)]);
     assert_eq!(network.passing(BRIEFLY), leaving, "networks are banned");
     network.assert_innocent_passes();
+    assert_eq!(unused(true), [], "rules for networks count what they drop");
     apply(vec![unban("10.1.0.0/24"), unban("fd01::/64")]);
 
     apply(BANNED.map(|address| ban(address, 2)).to_vec());
