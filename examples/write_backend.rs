@@ -3,7 +3,7 @@
 //!
 //! Usage: `cargo run --example write_backend`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use btblocker::ban::{
@@ -70,6 +70,13 @@ impl SetBackend for InMemory {
             remaining: Some(*end - now),
         });
         Ok(held.collect())
+    }
+
+    /// A map in memory answers at once, so one step compares everything.
+    fn compare(&mut self, expected: &mut Vec<Element>) -> Result<Vec<Element>, BackendError> {
+        let held: BTreeSet<Element> = self.list()?.iter().map(|held| held.element).collect();
+        expected.retain(|element| !held.contains(element));
+        Ok(std::mem::take(expected))
     }
 
     fn teardown(&mut self) -> Result<(), BackendError> {

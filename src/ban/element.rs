@@ -1,13 +1,10 @@
 //! What a kernel set holds, how it is changed, and the contract of those who hold it.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
-
-use foldhash::fast::RandomState;
 
 /// An address or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -303,24 +300,14 @@ pub trait SetBackend: Send {
         Ok(false)
     }
 
-    /// Those of `elements` that the kernel does not hold. Where it cannot hold a network within another, the inner one
-    /// may count as held with the outer one.
+    /// A step of comparing with what the kernel holds: takes elements that are compared off `expected`, and returns
+    /// those of them that the kernel does not hold. A step takes milliseconds; one that only reads takes nothing off. To be
+    /// called, behind [`SetBackend::verify`], until the list is empty. Where the kernel cannot hold a network
+    /// within another, the inner one may count as held with the outer one.
     ///
     /// # Errors
-    /// When the sets are missing or the kernel refuses.
-    fn missing(&mut self, elements: &[Element]) -> Result<Vec<Element>, BackendError> {
-        let held: HashSet<Element, RandomState> = self.list()?.into_iter().map(|held| held.element).collect();
-        Ok(elements
-            .iter()
-            .copied()
-            .filter(|element| !held.contains(element))
-            .collect())
-    }
-
-    /// Elements that [`SetBackend::missing`] is to be asked for at once; all of them where it lists the sets.
-    fn compared_at_once(&self) -> usize {
-        usize::MAX
-    }
+    /// When the sets are missing or the kernel refuses. The comparison is over then.
+    fn compare(&mut self, expected: &mut Vec<Element>) -> Result<Vec<Element>, BackendError>;
 
     /// Frees what the kernel still holds of bans that have run out, where it does not do so by itself; their number.
     ///

@@ -18,14 +18,14 @@
 
 mod kernel;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use btblocker_detectors::Timestamp;
-use foldhash::fast::RandomState;
 
+use super::active::Active;
 use super::brake::Brake;
 use super::history::{History, escalated};
 use super::{BackendError, Element, Exemption, Exemptions, Past, Reason, Record, SetBackend};
@@ -112,7 +112,7 @@ pub struct Manager {
     backend: Box<dyn SetBackend>,
     exemptions: Exemptions,
     policy: BanPolicy,
-    active: HashMap<Element, Record, RandomState>,
+    active: Active,
     /// Elements whose state the kernel has not been told.
     dirty: BTreeSet<Element>,
     /// Elements that the kernel refused by themselves; tried again by the reconciliation.
@@ -137,7 +137,7 @@ impl Manager {
             backend,
             exemptions,
             policy,
-            active: HashMap::default(),
+            active: Active::default(),
             dirty: BTreeSet::new(),
             refused: BTreeSet::new(),
             unchecked: Vec::new(),
@@ -201,7 +201,7 @@ impl Manager {
     pub fn exempt(&mut self, exemptions: Exemptions) -> Vec<Element> {
         self.exemptions = exemptions;
         let forbidden = |element: &Element| self.exemptions.of_element(*element).is_some();
-        let lifted: Vec<Element> = self.active.keys().copied().filter(forbidden).collect();
+        let lifted: Vec<Element> = self.active.elements().filter(forbidden).collect();
         for element in &lifted {
             self.unban(*element);
         }
@@ -234,14 +234,17 @@ impl Manager {
             return Outcome::Exempt(why);
         }
         let element = self.element_for(address);
-        if let Some(record) = self.active.get_mut(&element)
-            && record.deadline > now
+        if self.active.has_long_to_run(&element, now) {
+            self.tally.cached += 1;
+            return Outcome::Cached;
+        }
+        if self
+            .active
+            .get(&element)
+            .is_some_and(|record| record.deadline > now)
         {
-            if record.deadline - now > record.duration / 2 {
-                self.tally.cached += 1;
-                return Outcome::Cached;
-            }
-            record.deadline = now + record.duration;
+            self.active
+                .change(&element, |record| record.deadline = now + record.duration);
             self.mark(element);
             self.tally.renewed += 1;
             return Outcome::Renewed;
@@ -313,9 +316,8 @@ impl Manager {
     /// Counts one more flow of a host, if it is banned.
     pub fn count_flow(&mut self, address: IpAddr) {
         let element = self.element_for(address);
-        if let Some(record) = self.active.get_mut(&element) {
-            record.flows = record.flows.saturating_add(1);
-        }
+        self.active
+            .change(&element, |record| record.flows = record.flows.saturating_add(1));
     }
 
     /// What is remembered of the ban of exactly this element.
@@ -325,9 +327,22 @@ impl Manager {
 
     /// The ban in force that covers a host or network: its own, or for a host that of its IPv6 prefix.
     pub fn covering(&self, element: Element) -> Option<Element> {
-        let known = |element: &Element| self.active.contains_key(element);
+        let known = |element: &Element| self.active.contains(element);
         let prefix = || element.is_host().then(|| self.element_for(element.address()));
         Some(element).filter(known).or_else(|| prefix().filter(known))
+    }
+
+    /// The same, and for a host any network that holds it; looks at all bans, so it is for commands.
+    pub fn holding(&self, element: Element) -> Option<Element> {
+        let network = || {
+            let networks = self
+                .active
+                .elements()
+                .filter(|held| held.contains(element.address()));
+            networks.max_by_key(|held| held.prefix_len())
+        };
+        let own = self.covering(element);
+        own.or_else(|| element.is_host().then(network).flatten())
     }
 
     /// Lifts a ban, and forgets that there was one; whether there was. The change waits for [`Manager::flush`].
@@ -371,11 +386,9 @@ impl Manager {
     ) -> usize {
         let mut anew = 0;
         for (element, record) in remembered {
-            if let Some(known) = self.active.get_mut(&element) {
-                *known = Record {
-                    deadline: known.deadline,
-                    ..record
-                };
+            if let Some(known) = self.active.get(&element) {
+                let deadline = known.deadline;
+                self.active.insert(element, Record { deadline, ..record });
             } else if record.deadline > now
                 && self.exemptions.of_element(element).is_none()
                 && self.active.len() < self.policy.max_bans
@@ -402,13 +415,7 @@ impl Manager {
 
     /// Forgets bans that the kernel has let run out.
     pub fn expire(&mut self, now: Duration) {
-        let over: Vec<Element> = self
-            .active
-            .iter()
-            .filter(|(_, record)| record.deadline <= now)
-            .map(|(element, _)| *element)
-            .collect();
-        for element in over {
+        for element in self.active.over(now) {
             self.retire(element);
         }
     }
@@ -420,12 +427,12 @@ impl Manager {
 
     /// Whether the element is to be banned at this time, and the kernel may not know it yet.
     pub fn is_banned(&self, element: Element) -> bool {
-        self.active.contains_key(&element)
+        self.active.contains(&element)
     }
 
     /// Bans in force, in no order.
     pub fn active(&self) -> impl ExactSizeIterator<Item = (Element, &Record)> {
-        self.active.iter().map(|(element, record)| (*element, record))
+        self.active.iter()
     }
 
     /// Lifts all bans that this manager knows of.
@@ -433,7 +440,7 @@ impl Manager {
     /// # Errors
     /// The backend's, unchanged.
     pub fn clear(&mut self, now: Duration) -> Result<usize, BackendError> {
-        let all: Vec<Element> = self.active.keys().copied().collect();
+        let all: Vec<Element> = self.active.elements().collect();
         for element in &all {
             self.unban(*element);
         }
@@ -449,7 +456,7 @@ impl Manager {
     /// Whether one more may be banned; what has run out makes room.
     fn has_room(&mut self, element: Element, now: Duration) -> bool {
         let fits = |manager: &Self| {
-            manager.active.len() < manager.policy.max_bans || manager.active.contains_key(&element)
+            manager.active.len() < manager.policy.max_bans || manager.active.contains(&element)
         };
         if !fits(self) {
             self.expire(now);

@@ -120,11 +120,17 @@ impl SetBackend for FakeSet {
     fn is_untouched(&mut self) -> Result<bool, BackendError> {
         Ok(self.state().untouched)
     }
-    fn compared_at_once(&self) -> usize {
-        match self.state().at_once {
-            0 => usize::MAX,
-            number => number,
-        }
+    fn compare(&mut self, expected: &mut Vec<Element>) -> Result<Vec<Element>, BackendError> {
+        let state = self.state();
+        let rest = match state.at_once {
+            0 => 0,
+            number => expected.len().saturating_sub(number),
+        };
+        let some = expected.split_off(rest);
+        Ok(some
+            .into_iter()
+            .filter(|element| !state.held.contains_key(element))
+            .collect())
     }
     fn teardown(&mut self) -> Result<(), BackendError> {
         self.state().held.clear();

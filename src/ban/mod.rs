@@ -1,5 +1,6 @@
 //! Who is banned until when and why, who is never banned, and the contract of the kernel sets that hold the bans.
 
+mod active;
 mod brake;
 mod element;
 mod exempt;

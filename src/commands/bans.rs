@@ -3,20 +3,21 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::daemon::{ask, ask_or_none};
+use super::daemon::ask_or_none;
 use crate::backend;
-use crate::ban::{Change, Element, Held, Record, SetBackend, Timeout};
+use crate::ban::{Change, Element, Exemption, Exemptions, Held, Reason, Record, SetBackend, Timeout};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::control::Request;
 use crate::event::rfc3339;
 use crate::network::Network;
-use crate::state::Store;
+use crate::state::{Store, wall_clock};
 
 fn open(config: &Config) -> anyhow::Result<Box<dyn SetBackend>> {
     // Only XDP is bound to interfaces.
@@ -167,11 +168,20 @@ fn unban_directly(
 ) -> anyhow::Result<()> {
     let mut backend = open(config)?;
     let held: Vec<Element> = backend.list()?.into_iter().map(|held| held.element).collect();
-    let wanted = if all { &held[..] } else { addresses };
-    for element in wanted {
-        backend
-            .apply(&[Change::Unban(*element)])
-            .with_context(|| format!("cannot unban {element}"))?;
+    let holding = |element: &Element| {
+        let networks = held.iter().filter(|held| held.contains(element.address()));
+        let network = networks.max_by_key(|held| held.prefix_len());
+        network
+            .filter(|_| element.is_host())
+            .map_or(*element, |network| *network)
+    };
+    let wanted = if all {
+        held.clone()
+    } else {
+        addresses.iter().map(holding).collect()
+    };
+    lift(backend.as_mut(), &wanted)?;
+    for element in &wanted {
         let said = if held.contains(element) {
             "unbanned"
         } else {
@@ -182,20 +192,27 @@ fn unban_directly(
     if all && held.is_empty() {
         writeln!(out, "nobody is banned")?;
     }
-    // Otherwise the next start would put them back.
-    if let Some(store) = config.store() {
-        forget(&store, wanted, all)?;
+    match config.store() {
+        Some(store) if all => Ok(store.remove()?),
+        store => forget(store, &wanted),
     }
-    Ok(())
 }
 
-fn forget(store: &Store, elements: &[Element], all: bool) -> anyhow::Result<()> {
-    if all {
-        return Ok(store.remove()?);
-    }
-    store
-        .forget(elements)
-        .context("the ban would come back at the next start")
+fn lift(backend: &mut dyn SetBackend, elements: &[Element]) -> anyhow::Result<()> {
+    elements.iter().try_for_each(|element| {
+        backend
+            .apply(&[Change::Unban(*element)])
+            .with_context(|| format!("cannot unban {element}"))
+    })
+}
+
+/// Otherwise the next start would put them back.
+fn forget(store: Option<Store>, elements: &[Element]) -> anyhow::Result<()> {
+    store.map_or(Ok(()), |store| {
+        store
+            .forget(elements)
+            .context("the ban would come back at the next start")
+    })
 }
 
 /// Bans hosts by hand, for `time` or else the configured time.
@@ -236,23 +253,56 @@ fn ban_directly(
     address: Element,
     timeout: Timeout,
 ) -> anyhow::Result<String> {
-    if let Some(why) = config.allowed().of_element(address) {
+    if let Some(why) = config.exemptions(&Network::read()?).of_element(address) {
         anyhow::bail!("{address} is never banned ({})", why.name());
     }
     backend
         .apply(&[Change::Ban(address, timeout)])
         .with_context(|| format!("cannot ban {address}"))?;
+    if let Some(store) = config.store() {
+        let now = wall_clock();
+        let duration = Duration::from_secs(timeout.secs().into());
+        let record = Record {
+            reason: Arc::new(Reason::by_hand()),
+            since: now,
+            deadline: duration,
+            duration,
+            flows: 0,
+            times: 0,
+        };
+        store
+            .remember(address, &record, now)
+            .with_context(|| format!("{address} is banned, but not after a reboot"))?;
+    }
     Ok(format!("{address} banned for {} s", timeout.secs()))
 }
 
-/// Has the running daemon never ban hosts, until it ends.
+/// Has the running daemon never ban hosts, until it ends, and lifts their bans. Without a daemon only that.
 ///
 /// # Errors
-/// When no daemon answers.
+/// When the daemon refuses, or there is none and the sets are missing.
 pub fn allow(config: &Config, addresses: &[Element], out: &mut dyn Write) -> anyhow::Result<()> {
     for address in addresses {
-        let (_, said) = ask(config, &Request::Allow { address: *address })?;
-        writeln!(out, "{}", said.unwrap_or_default())?;
+        let said = match ask_or_none(config, &Request::Allow { address: *address })? {
+            Some((_, said)) => said.unwrap_or_default(),
+            None => allow_directly(config, *address)?,
+        };
+        writeln!(out, "{said}")?;
     }
     Ok(())
+}
+
+fn allow_directly(config: &Config, address: Element) -> anyhow::Result<String> {
+    let mut allowed = Exemptions::default();
+    allowed.add(address, Exemption::Allowed);
+    let mut backend = open(config)?;
+    let mut lifted: Vec<Element> = backend.list()?.into_iter().map(|held| held.element).collect();
+    lifted.retain(|element| allowed.of_element(*element).is_some());
+    lift(backend.as_mut(), &lifted)?;
+    forget(config.store(), &lifted)?;
+    let bans = if lifted.len() == 1 { "ban" } else { "bans" };
+    Ok(format!(
+        "no btblocker is running: {} {bans} lifted; add {address} to `allow` in the configuration to keep it so",
+        lifted.len()
+    ))
 }

@@ -325,6 +325,22 @@ impl Config {
         names
     }
 
+    /// Who is never banned: whom the operator allows, this machine, and the hosts that it depends on.
+    pub fn exemptions(&self, network: &Network) -> Exemptions {
+        let mut exemptions = self.allowed();
+        for (addresses, why) in [
+            (network.own_addresses(), Exemption::Own),
+            (network.gateways(), Exemption::Gateway),
+            (network.resolvers.clone(), Exemption::Resolver),
+            (network.ssh_peers.clone(), Exemption::SshPeer),
+        ] {
+            for address in addresses {
+                exemptions.add(Element::host(address), why);
+            }
+        }
+        exemptions
+    }
+
     /// The operator's own exemptions.
     pub fn allowed(&self) -> Exemptions {
         let mut exemptions = Exemptions::default();

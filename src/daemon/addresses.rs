@@ -28,19 +28,9 @@ impl Answerable {
         } else {
             config.local_networks.clone()
         };
-        let mut exemptions = config.allowed();
+        let mut exemptions = config.exemptions(network);
         for element in allowed {
             exemptions.add(*element, Exemption::Allowed);
-        }
-        for (addresses, why) in [
-            (network.own_addresses(), Exemption::Own),
-            (network.gateways(), Exemption::Gateway),
-            (network.resolvers.clone(), Exemption::Resolver),
-            (network.ssh_peers.clone(), Exemption::SshPeer),
-        ] {
-            for address in addresses {
-                exemptions.add(Element::host(address), why);
-            }
         }
         Self { local, exemptions }
     }

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use super::Daemon;
 use super::capture::Captures;
 use super::decided::Decision;
-use super::memory::{all, wall_clock};
+use super::memory::all;
 use crate::ban::{Element, Outcome, Timeout};
 use crate::control::{Reply, Request};
-use crate::network::Network;
+use crate::state::wall_clock;
 
 /// Hosts and networks that commands may allow at most; each is looked at for every ban.
 const MAX_ALLOWED: usize = 1_024;
@@ -27,7 +27,7 @@ impl Daemon {
             },
             Request::Ban { address, seconds } => self.ban_by_hand(address, seconds),
             Request::Unban { address } => {
-                let address = self.manager.covering(address).unwrap_or(address);
+                let address = self.manager.holding(address).unwrap_or(address);
                 let was_banned = self.manager.unban(address);
                 if was_banned {
                     self.decided.add(address, Decision::Unban);
@@ -58,6 +58,7 @@ impl Daemon {
         let timeout = Timeout::from_duration(wanted);
         let duration = Duration::from_secs(timeout.secs().into());
         let now = self.start.elapsed();
+        self.follow_hosts();
         match self.manager.ban_by_hand(address, duration, now, wall_clock()) {
             Outcome::Exempt(why) => Reply::Refused(format!("{address} is never banned ({})", why.name())),
             Outcome::Full | Outcome::Storm => Reply::Refused(format!(
@@ -77,16 +78,12 @@ impl Daemon {
                 "{MAX_ALLOWED} hosts are allowed by command already; write them into the configuration"
             ));
         }
-        let network = match Network::read() {
-            Ok(network) => network,
-            Err(error) => return Reply::Refused(format!("{:#}", anyhow::Error::from(error))),
-        };
         if !self.allowed.contains(&address) {
             self.allowed.push(address);
         }
         info!("allowed {address}: by command");
         let before = self.manager.active().len();
-        self.exempt(&network);
+        self.exempt();
         let lifted = before - self.manager.active().len();
         let bans = if lifted == 1 { "ban" } else { "bans" };
         Reply::Done(format!(

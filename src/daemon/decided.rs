@@ -59,6 +59,11 @@ impl Decided {
         }
     }
 
+    /// Whether anything is not told yet.
+    pub(super) fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Forgets a ban that ran out before the kernel took it; whether there was one.
     pub(super) fn withdraw(&mut self, element: Element) -> bool {
         self.0.remove(&element).is_some()

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use super::Daemon;
-use super::memory::wall_clock;
 use crate::backend::BackendKind;
 use crate::ban::Element;
 use crate::overview::{Ban, Circumstances, Explanation};
+use crate::state::wall_clock;
 
 impl Daemon {
     /// Says what is held of a host, and what a ban of it would still need.
@@ -14,11 +14,7 @@ impl Daemon {
         let now = self.start.elapsed();
         let storm = self.manager.is_storm(now);
         // A network that was banned by hand covers hosts that have no ban of their own.
-        let network = || {
-            let mut active = self.manager.active().map(|(element, _)| element);
-            active.find(|element| element.contains(address))
-        };
-        let banned = self.manager.covering(Element::host(address)).or_else(network);
+        let banned = self.manager.holding(Element::host(address));
         let waiting = banned.is_some_and(|element| self.manager.is_waiting(element));
         let ban = banned.and_then(|element| {
             let record = self.manager.record(element)?;

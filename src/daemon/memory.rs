@@ -1,13 +1,12 @@
 //! What is remembered of bans across runs.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use btblocker_detectors::Timestamp;
 use log::{error, info, warn};
 
 use crate::ban::{Element, Manager, Record};
 use crate::config::Config;
-use crate::state::{Picture, Store, Writer};
+use crate::state::{Picture, Store, Writer, wall_clock};
 
 /// The file is written this often even when nothing changes: for the numbers of flows, and so that a step of the
 /// wall clock, in which deadlines are written, is forgotten.
@@ -96,12 +95,4 @@ fn picture(manager: &Manager, now: Duration) -> Picture {
         wall: wall_clock(),
         now,
     }
-}
-
-/// The wall clock's time.
-pub(super) fn wall_clock() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

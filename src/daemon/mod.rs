@@ -31,6 +31,7 @@ use crossbeam_channel::{Receiver, select};
 use log::{error, info, warn};
 
 use crate::backend;
+use crate::backend::BackendKind;
 use crate::ban::{BackendError, Element, Manager, Outcome};
 use crate::capture::{Stop, interface_names};
 use crate::config::{BanRule, Config, Overrides};
@@ -43,12 +44,13 @@ use crate::network::{Ingress, Network, PerInterface, Watcher};
 use crate::overview::Treatment;
 use crate::pipeline::{Published, Settings, Workers};
 use crate::sandbox::{self, Confinement};
+use crate::state::wall_clock;
 
 use addresses::Answerable;
 use capture::Captures;
 use connections::Connections;
 use decided::{Decided, Decision, Fate};
-use memory::{Memory, wall_clock};
+use memory::Memory;
 use monitored::Monitored;
 use notify::ServiceManager;
 use seen::Seen;
@@ -61,6 +63,8 @@ const REPORTS: usize = 16_384;
 /// How often the kernel's set is compared with what should be banned. With a tick on top, what others took away is
 /// back within five seconds, as long as comparing takes less than half a second.
 const RECONCILE: Duration = Duration::from_secs(4);
+/// How old the list of hosts that this machine depends on may be when somebody is banned.
+const HOSTS_READ_WITHIN: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the clock, at signals and at the network.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -109,6 +113,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         service_manager: ServiceManager::new(),
         manager,
         answerable,
+        hosts_read_at: start,
         allowed: Vec::new(),
         memory,
         _control: control,
@@ -119,7 +124,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         ban_rules: config.ban_rules(&interfaces),
         monitored: Monitored::new(config.max_bans),
         ingress: Published::new(Ingress::new(&network, &interfaces)),
-        indexes: indexes(&network, &interfaces),
+        network,
         interfaces,
         watcher,
         board: Board::default(),
@@ -155,6 +160,9 @@ struct Daemon {
     manager: Manager,
     monitored: Monitored,
     answerable: Answerable,
+    network: Network,
+    /// When name servers and SSH sessions were last looked for.
+    hosts_read_at: Instant,
     /// Whom a command exempted until the end of this run.
     allowed: Vec<Element>,
     memory: Memory,
@@ -167,8 +175,6 @@ struct Daemon {
     judge: Judge,
     ingress: Published<Ingress>,
     interfaces: Vec<String>,
-    /// The kernel's numbers of the watched interfaces: an interface that is made again has a new one.
-    indexes: Vec<Option<u32>>,
     watcher: Watcher,
     board: Board,
     start: Instant,
@@ -251,6 +257,9 @@ impl Daemon {
                     for report in heard.try_iter().take(1_024) {
                         self.judge(&report);
                     }
+                    if self.decided.any() && self.hosts_read_at.elapsed() >= HOSTS_READ_WITHIN {
+                        self.follow_hosts();
+                    }
                     self.flush();
                 }
                 recv(asked) -> asked => {
@@ -294,6 +303,7 @@ impl Daemon {
             }
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE;
+                self.follow_hosts();
                 self.reconcile();
             }
         }
@@ -445,16 +455,24 @@ impl Daemon {
                 return false;
             }
         };
-        self.exempt(&network);
-        self.ingress.publish(Ingress::new(&network, &self.interfaces));
-        let indexes = indexes(&network, &self.interfaces);
-        let before = std::mem::replace(&mut self.indexes, indexes);
-        before != self.indexes
+        let before = std::mem::replace(&mut self.network, network);
+        self.exempt();
+        self.ingress
+            .publish(Ingress::new(&self.network, &self.interfaces));
+        indexes(&before, &self.interfaces) != indexes(&self.network, &self.interfaces)
+    }
+
+    /// Looks for the hosts that this machine depends on: who has logged in since the last look is not banned.
+    fn follow_hosts(&mut self) {
+        self.hosts_read_at = Instant::now();
+        if self.network.reread_hosts() {
+            self.exempt();
+        }
     }
 
     /// Takes over who is never banned, and lifts bans accordingly.
-    fn exempt(&mut self, network: &Network) {
-        self.answerable = Answerable::new(&self.config, network, &self.allowed);
+    fn exempt(&mut self) {
+        self.answerable = Answerable::new(&self.config, &self.network, &self.allowed);
         for lifted in self.manager.exempt(self.answerable.exemptions().clone()) {
             self.decided.add(lifted, Decision::Exempt);
         }
@@ -493,12 +511,19 @@ impl Daemon {
                 Ok(lifted) => info!("{lifted} bans lifted (cleanup_on_stop)"),
                 Err(error) => error!("bans cannot be lifted: {:#}", anyhow::Error::from(error)),
             }
+            // A program that is pinned would look at every packet for nobody.
+            if self.config.holder() == BackendKind::Xdp
+                && let Err(error) = self.manager.backend().teardown()
+            {
+                error!("the XDP program stays: {:#}", anyhow::Error::from(error));
+            }
         }
         self.memory
             .end(&self.manager, self.start.elapsed(), self.config.cleanup_on_stop);
     }
 }
 
+/// The kernel's numbers of interfaces: one that is made again has a new one.
 fn indexes(network: &Network, interfaces: &[String]) -> Vec<Option<u32>> {
     let index = |name: &String| network.interface(name).map(|found| found.index);
     interfaces.iter().map(index).collect()

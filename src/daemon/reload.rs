@@ -4,7 +4,6 @@ use log::{error, info, warn};
 
 use super::Daemon;
 use crate::config;
-use crate::network::Network;
 
 impl Daemon {
     /// Takes over what can change. A configuration that cannot be read changes nothing.
@@ -36,13 +35,8 @@ impl Daemon {
         self.manager
             .set_max_bans_per_minute(self.config.max_bans_per_minute);
         self.tell.reload(&self.config);
-        match Network::read() {
-            Ok(network) => self.exempt(&network),
-            Err(error) => warn!(
-                "{:#}; the allow list is taken over when the network can be read",
-                anyhow::Error::from(error)
-            ),
-        }
+        self.network.reread_hosts();
+        self.exempt();
         match reloaded.changed.as_slice() {
             [] => info!("configuration read again: nothing has changed"),
             changed => info!("configuration read again, changed: {}", changed.join(", ")),

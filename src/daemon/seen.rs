@@ -4,10 +4,10 @@ use btblocker_detectors::{Technique, Timestamp};
 
 use super::Daemon;
 use super::capture::{Captures, InterfaceState};
-use super::memory::wall_clock;
 use crate::ban::Element;
 use crate::metrics::{Counters, DaemonCounters, Number};
 use crate::overview::{Ban, History, Hosts, Interface, Loss, Overview, SHOWN, TechniqueCounts, Totals};
+use crate::state::wall_clock;
 
 /// Hosts that are remembered at most, some 500 bytes each.
 const HOSTS: usize = 1_024;

@@ -6,13 +6,13 @@ use btblocker_detectors::Timestamp;
 use log::{debug, info, warn};
 
 use super::decided::{Decision, Fate};
-use super::memory::wall_clock;
 use crate::ban::{Element, Outcome};
 use crate::config::Config;
 use crate::event::{self, InfoHashes, PacketSender, Packets, SampleSender, Samples, packets, samples};
 use crate::judge::{BanVerdict, FlowVerdict};
 use crate::metrics::DaemonCounters;
 use crate::sink::{Detection, DetectionLog, EvidenceFiles, Exhibit, Notice, Notifier};
+use crate::state::wall_clock;
 
 /// Buffers for the beginnings of payloads, 600 bytes each. Half of them wait for verdicts at most.
 const SAMPLES: usize = 2_048;

@@ -128,6 +128,14 @@ impl Network {
         })
     }
 
+    /// Reads again what the kernel tells nobody of: name servers and SSH sessions; whether they are others.
+    pub fn reread_hosts(&mut self) -> bool {
+        let (resolvers, ssh_peers) = (neighbours::resolvers(), neighbours::ssh_peers());
+        let others = (&resolvers, &ssh_peers) != (&self.resolvers, &self.ssh_peers);
+        (self.resolvers, self.ssh_peers) = (resolvers, ssh_peers);
+        others
+    }
+
     /// The interface of that name.
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.name == name)

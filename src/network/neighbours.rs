@@ -2,7 +2,8 @@
 //! remote ends of the SSH sessions to it. Files that are missing or strange give nothing.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 const SSH_PORT: u16 = 22;
@@ -36,23 +37,65 @@ fn nameservers(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(address).collect()
 }
 
-/// Remote ends of established connections to the SSH port (22, and the one of the session that started this
-/// process).
+/// Remote ends of established connections to the SSH ports: 22, those of `sshd_config(5)`, and the one of the session
+/// that started this process.
 pub(super) fn ssh_peers() -> Vec<IpAddr> {
     let session = own_session();
-    let ports = [Some(SSH_PORT), session.map(|(_, port)| port)];
+    let own = session.map(|(_, port)| port);
+    let is_ssh = |port: &u16| *port == SSH_PORT || own == Some(*port) || configured_ports().contains(port);
     let mut peers: Vec<IpAddr> = session.map(|(peer, _)| peer).into_iter().collect();
     for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         let text = fs::read_to_string(table).unwrap_or_default();
         peers.extend(
             connections(&text)
-                .filter(|(port, _)| ports.contains(&Some(*port)))
+                .filter(|(port, _)| is_ssh(port))
                 .map(|(_, peer)| peer),
         );
     }
     peers.sort_unstable();
     peers.dedup();
     peers
+}
+
+/// Ports of the SSH server. Read once, before rights are given up: the files may be root's alone.
+fn configured_ports() -> &'static [u16] {
+    static PORTS: OnceLock<Vec<u16>> = OnceLock::new();
+    PORTS.get_or_init(|| {
+        let parts = fs::read_dir("/etc/ssh/sshd_config.d")
+            .into_iter()
+            .flatten()
+            .flatten();
+        let files = parts
+            .map(|part| part.path())
+            .chain([PathBuf::from("/etc/ssh/sshd_config")]);
+        files
+            .filter_map(|file| fs::read_to_string(file).ok())
+            .flat_map(|text| sshd_ports(&text))
+            .collect()
+    })
+}
+
+/// Ports of the `Port` and `ListenAddress` lines (`sshd_config(5)`).
+fn sshd_ports(text: &str) -> Vec<u16> {
+    let port = |line: &str| {
+        let (keyword, value) = line.trim().split_once(|c: char| c.is_whitespace() || c == '=')?;
+        let value = value.trim_matches(|c: char| c.is_whitespace() || c == '=' || c == '"');
+        let value = value.split_whitespace().next()?;
+        match keyword.to_ascii_lowercase().as_str() {
+            "port" => value.parse().ok(),
+            "listenaddress" => value
+                .parse::<SocketAddr>()
+                .ok()
+                .map(|address| address.port())
+                .or_else(|| {
+                    // A host name with a port; a bare IPv6 address has more colons.
+                    let (host, port) = value.rsplit_once(':')?;
+                    (!host.contains(':')).then(|| port.parse().ok())?
+                }),
+            _ => None,
+        }
+    };
+    text.lines().filter_map(port).collect()
 }
 
 /// Local port and remote address of every established connection in a table of `proc_net_tcp`.
@@ -135,6 +178,14 @@ mod tests {
             nameservers(text),
             ["192.0.2.53", "fe80::1"].map(|ip| ip.parse::<IpAddr>().unwrap())
         );
+    }
+
+    #[test]
+    fn reads_the_ports_of_the_ssh_server() {
+        let text = "# Port 1\n#Port 2\nPort 2222\n port=2223 # why\nPort \"2224\"\nListenAddress 0.0.0.0\n\
+                    ListenAddress 192.0.2.1:2225\nlistenaddress [2001:db8::1]:2226\nListenAddress 2001:db8::2\n\
+                    ListenAddress host.example:2227\nPortForward 5\nPort\nPort many\nPort 70000\n";
+        assert_eq!(sshd_ports(text), [2222, 2223, 2224, 2225, 2226, 2227]);
     }
 
     #[test]

@@ -204,6 +204,28 @@ impl Store {
         self.replace(&saved)
     }
 
+    /// Adds a ban to the file; its deadline counts from `wall`. For commands, while no daemon runs.
+    ///
+    /// # Errors
+    /// [`StateError::Io`], and [`StateError::Unreadable`] when there is a file that is none of ours.
+    pub fn remember(&self, element: Element, record: &Record, wall: Timestamp) -> Result<(), StateError> {
+        let mut saved = match fs::read(&self.path) {
+            Ok(bytes) => parse(&bytes).map_err(|why| self.set_aside(why, wall))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Saved {
+                version: VERSION,
+                written: wall.0,
+                bans: Vec::new(),
+                past: Vec::new(),
+            },
+            Err(source) => return Err(self.io("read", &self.path, source)),
+        };
+        saved.written = saved.written.max(wall.0);
+        let address = element.to_string();
+        saved.bans.retain(|ban| ban.address != address);
+        saved.bans.push(saved_ban(element, record, wall, Duration::ZERO));
+        self.replace(&saved)
+    }
+
     /// Replaces the file, and makes the folder when it is missing.
     ///
     /// # Errors

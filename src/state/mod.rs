@@ -12,5 +12,17 @@
 mod file;
 mod writer;
 
+use std::time::SystemTime;
+
+use btblocker_detectors::Timestamp;
+
 pub use file::{Picture, Restored, StateError, Store};
 pub use writer::Writer;
+
+/// The wall clock's time.
+pub fn wall_clock() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,12 +1,13 @@
 //! Commands to a running daemon.
 
 use std::io::Write;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
 
 use crate::namespace::{in_namespace, ip};
+use crate::neighbour::Neighbour;
 use crate::program::{Lab, sh, wait_for};
 
 const CASE: &str = "bt-libtorrent-v4";
@@ -46,6 +47,8 @@ fn bans_are_made_listed_lifted_and_allowed() {
             "{said}"
         );
         assert_eq!(lab.bans().len(), 0);
+        lab.say(&["ban", "198.51.100.0/24"]);
+        assert_eq!(lab.say(&["unban", "198.51.100.9"]), "198.51.100.0/24 unbanned\n");
 
         // Who is allowed by command is not banned for traffic either.
         lab.replay(CASE);
@@ -77,6 +80,41 @@ fn bans_are_made_listed_lifted_and_allowed() {
         assert!(String::from_utf8_lossy(&teardown.stderr).contains("stop it first"));
         daemon.terminate();
         assert!(!lab.path("run/control.sock").exists());
+    });
+}
+
+#[test]
+fn who_logs_in_while_it_runs_is_not_banned() {
+    /// The host of the recorded case.
+    const CLIENT: &str = "10.77.1.11";
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        ip("addr add 10.77.1.22/24 dev bt0");
+        ip("addr add 2001:db8::22/64 dev bt0 nodad");
+        let listeners =
+            ["10.77.1.22:22", "[2001:db8::22]:22"].map(|server| TcpListener::bind(server).unwrap());
+        let daemon = lab.start(&[]);
+        let far = Neighbour::behind("bt1");
+        far.ip(&format!("addr add {CLIENT}/24 dev bt1"));
+        far.ip("addr add 2001:db8::23/64 dev bt1 nodad");
+        let sessions = listeners.map(|listener| {
+            let session = far.connect(listener.local_addr().unwrap());
+            (session, listener.accept().unwrap())
+        });
+        for peer in [CLIENT, "2001:db8::23"] {
+            let refused = lab.run(&["ban", peer]);
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(
+                said.contains(&format!("{peer} is never banned (ssh-peer)")),
+                "{said}"
+            );
+        }
+        lab.say(&["ban", "10.77.1.12"]);
+        drop(sessions);
+        wait_for("who has left can be banned", || {
+            lab.run(&["ban", CLIENT]).status.success()
+        });
+        daemon.terminate();
     });
 }
 

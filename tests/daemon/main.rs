@@ -18,6 +18,7 @@ mod healing;
 mod interfaces;
 #[path = "../namespace/mod.rs"]
 mod namespace;
+mod neighbour;
 mod program;
 mod protected;
 mod restart;

@@ -258,10 +258,11 @@ pub(crate) fn mount(arguments: &str) {
 }
 
 /// Runs a shell command in the calling thread's namespace; it must succeed.
-pub(crate) fn sh(command: &str) {
+pub(crate) fn sh(command: &str) -> String {
     let output = Command::new("sh").args(["-c", command]).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A folder for pins, which does not exist yet, in a bpf filesystem that only the calling thread and its children see.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::namespace::in_namespace;
+use crate::namespace::{in_namespace, ip};
 use crate::program::{Lab, sh, wait_for};
 
 const BY_HAND: &str = "198.51.100.9";
@@ -71,11 +71,72 @@ fn check_kill_and_reboot(lab: impl FnOnce() -> Lab + Send + 'static, reboot: &'s
 
         // What is lifted while nobody runs stays lifted.
         assert!(lab.say(&["unban", BY_HAND]).contains("unbanned"));
+        without_a_daemon(&lab);
+        assert_eq!(known(&lab).len(), before.len() - 1);
         let daemon = lab.start(&["--cleanup-on-stop"]);
         assert_eq!(known(&lab).len(), before.len() - 1);
         daemon.terminate();
         assert_eq!(known(&lab), []);
         assert!(!lab.state_file().exists());
+    });
+}
+
+/// Bans made while nobody runs are remembered; they end with what is allowed or lifted.
+fn without_a_daemon(lab: &Lab) {
+    let before = known(lab);
+    lab.say(&["ban", "192.0.2.7", "192.0.2.8", "2001:db8:7::/64", "--for", "2h"]);
+    let daemon = lab.start(&[]);
+    assert_eq!(known(lab).len(), before.len() + 3);
+    daemon.kill();
+    sh("nft flush ruleset; ipset destroy");
+    lab.start(&[]).terminate();
+    let by_hand = |ban: &&(String, String, String)| ban.1 == "by-hand";
+    assert_eq!(known(lab).iter().filter(by_hand).count(), 3, "after a reboot");
+
+    let said = lab.say(&["allow", "192.0.2.0/29"]);
+    assert!(
+        said.contains("no btblocker is running: 1 ban lifted") && said.contains("`allow`"),
+        "{said}"
+    );
+    let said = lab.say(&["unban", "2001:db8:7::9", "192.0.2.8", "192.0.2.9"]);
+    assert_eq!(
+        said,
+        "2001:db8:7::/64 unbanned\n192.0.2.8 unbanned\n192.0.2.9 was not banned\n"
+    );
+    lab.start(&[]).terminate();
+    assert_eq!(known(lab), before, "nothing comes back");
+}
+
+#[test]
+fn nobody_is_banned_without_a_daemon_whom_it_would_not_ban() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        ip("addr add 192.0.2.1/24 dev bt0");
+        ip("route add default via 192.0.2.254");
+        ip("addr add 2001:db8::1/64 dev bt0 nodad");
+        ip("route add default via 2001:db8::fe");
+        lab.say(&["setup"]);
+        for (address, why) in [
+            ("192.0.2.1", "own-address"),
+            ("192.0.2.254", "gateway"),
+            ("2001:db8::1", "own-address"),
+            ("2001:db8::fe", "gateway"),
+            ("2001:db8::/64", "own-address"),
+            ("127.0.0.1", "loopback"),
+        ] {
+            let refused = lab.run(&["ban", address]);
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert_eq!(refused.status.code(), Some(1));
+            assert!(
+                said.contains(&format!("is never banned ({why})")),
+                "{address}: {said}"
+            );
+        }
+        assert_eq!(known(&lab), []);
+        lab.say(&["ban", "192.0.2.7", "2001:db8:7::7"]);
+        assert_eq!(lab.say(&["unban", "--all"]).lines().count(), 2);
+        assert_eq!(lab.say(&["unban", "--all"]), "nobody is banned\n");
+        assert_eq!(known(&lab), []);
     });
 }
 

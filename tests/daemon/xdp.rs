@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,6 +15,16 @@ const CASE: &str = "bt-libtorrent-v4";
 
 fn start(lab: &Lab, words: &[&str]) -> Daemon {
     lab.start(&[&["--xdp-pin", "off", "--xdp-mode", "generic"], words].concat())
+}
+
+/// A lab and a folder for pins, on a bpf filesystem that only the calling thread and its programs see.
+fn with_pins() -> (Lab, PathBuf) {
+    own_mounts();
+    let lab = Lab::with_mode("xdp", 0o755);
+    let folder = lab.path("bpf");
+    std::fs::create_dir(&folder).unwrap();
+    mount(&format!("-t bpf none {}", folder.display()));
+    (lab, folder.join("pins"))
 }
 
 fn status(lab: &Lab) -> Value {
@@ -107,12 +118,7 @@ fn the_program_is_attached_as_asked() {
 fn bans_outlive_the_daemon_where_maps_are_pinned() {
     for (pinned, left) in [(true, 1), (false, 0)] {
         in_namespace(move || {
-            own_mounts();
-            let lab = Lab::with_mode("xdp", 0o755);
-            let folder = lab.path("bpf");
-            std::fs::create_dir(&folder).unwrap();
-            mount(&format!("-t bpf none {}", folder.display()));
-            let pins = folder.join("pins");
+            let (lab, pins) = with_pins();
             let pin = if pinned { pins.to_str().unwrap() } else { "off" };
             let options = ["--state-dir=", "--xdp-mode=generic", "--xdp-pin", pin];
             let daemon = lab.start(&options);
@@ -123,4 +129,21 @@ fn bans_outlive_the_daemon_where_maps_are_pinned() {
             daemon.terminate();
         });
     }
+}
+
+#[test]
+fn cleanup_on_stop_leaves_no_program_and_no_pins() {
+    in_namespace(|| {
+        let (lab, pins) = with_pins();
+        let pin = ["--xdp-mode", "generic", "--xdp-pin", pins.to_str().unwrap()];
+        let is_attached = || sh("ip -details link show bt0").contains("prog/xdp");
+        for (words, stays) in [(&[][..], true), (&["--cleanup-on-stop"][..], false)] {
+            let daemon = lab.start(&[&pin, words].concat());
+            lab.say(&[&["ban", "198.51.100.9"], &pin[..]].concat());
+            assert!(is_attached());
+            daemon.terminate();
+            assert_eq!((is_attached(), pins.exists()), (stays, stays), "{words:?}");
+        }
+        assert_eq!(lab.start(&pin).lines("bans of an earlier run"), 0);
+    });
 }

@@ -121,6 +121,8 @@ pub(super) fn family_name(nfproto: u8) -> &'static str {
 /// The kernel's ipset subsystem.
 pub(super) struct Ipsets {
     channel: Channel,
+    /// For a list that is read in steps while other messages are sent.
+    listing: Channel,
     protocol: u8,
 }
 
@@ -129,6 +131,7 @@ impl Ipsets {
     pub(super) fn open() -> io::Result<Self> {
         let mut this = Self {
             channel: Channel::new(),
+            listing: Channel::new(),
             protocol: NEWEST_PROTOCOL,
         };
         let mut spoken = NEWEST_PROTOCOL;
@@ -153,10 +156,18 @@ impl Ipsets {
 
     /// All entries of a set.
     pub(super) fn list(&mut self, set: &str) -> io::Result<Vec<Held>> {
-        self.dump(set, 0, |reply, found| {
-            let entries = reply.find(ENTRIES).unwrap_or_default();
-            found.extend(Attributes::of(entries).filter_map(|(_, entry)| held(entry)));
-        })
+        self.dump(set, 0, |reply, found| found.extend(entries(reply)))
+    }
+
+    /// Begins to list a set in steps.
+    pub(super) fn begin_list(&mut self, set: &str) -> io::Result<()> {
+        let request = list_request(self.protocol, set, 0);
+        self.listing.begin(request)
+    }
+
+    /// Reads some of the list and hands over the entries; whether there are no more.
+    pub(super) fn more_of_list(&mut self, mut on_entry: impl FnMut(Held)) -> io::Result<bool> {
+        self.listing.more(|reply| entries(reply).for_each(&mut on_entry))
     }
 
     /// The kernel's index of a set, by which rules know it.
@@ -206,12 +217,7 @@ impl Ipsets {
         read: impl FnMut(Attributes<'_>, &mut Vec<T>),
     ) -> io::Result<Vec<T>> {
         let protocol = self.protocol;
-        let request = || {
-            let mut message = message(protocol, COMMAND_LIST, libc::NLM_F_DUMP, Some(set));
-            message.put(FLAGS | BIG_ENDIAN, &flags.to_be_bytes());
-            message
-        };
-        self.channel.dump(request, read)
+        self.channel.dump(|| list_request(protocol, set, flags), read)
     }
 
     fn message(&self, command: u16, flags: i32, set: Option<&str>) -> Message {
@@ -225,6 +231,12 @@ fn message(protocol: u8, command: u16, flags: i32, set: Option<&str>) -> Message
     if let Some(set) = set {
         message.put_name(SET_NAME, set);
     }
+    message
+}
+
+fn list_request(protocol: u8, set: &str, flags: u32) -> Message {
+    let mut message = message(protocol, COMMAND_LIST, libc::NLM_F_DUMP, Some(set));
+    message.put(FLAGS | BIG_ENDIAN, &flags.to_be_bytes());
     message
 }
 
@@ -250,6 +262,11 @@ fn header(reply: Attributes<'_>) -> Option<Header> {
         max_elements: number(MAX_ELEMENTS).unwrap_or(0),
         references: number(REFERENCES).unwrap_or(0),
     })
+}
+
+fn entries(reply: Attributes<'_>) -> impl Iterator<Item = Held> {
+    let entries = reply.find(ENTRIES).unwrap_or_default();
+    Attributes::of(entries).filter_map(|(_, entry)| held(entry))
 }
 
 fn held(entry: &[u8]) -> Option<Held> {

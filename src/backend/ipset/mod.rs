@@ -12,6 +12,7 @@
 //! Needs Linux 4.20 (index of a set by name), `ip_set_hash_net`, `xt_set`, `nft_compat`, and `CAP_NET_ADMIN`.
 //! Deliberately left alone: rules of iptables, and sets of our names with other parameters.
 
+mod comparison;
 mod message;
 mod session;
 mod set;
@@ -24,6 +25,7 @@ use super::netlink::Channel;
 use super::ruleset::{self, FoundChain, TABLE, TableSpec};
 use super::{BackendKind, Family, Options, refusal};
 use crate::ban::{BackendError, Change, Element, Held, SetBackend};
+use comparison::Comparison;
 use message::Ipsets;
 use set::Set;
 
@@ -35,6 +37,7 @@ pub(super) struct Ipset {
     ipsets: Ipsets,
     rules: Channel,
     sets: [Set; 2],
+    comparison: Comparison,
 }
 
 impl Ipset {
@@ -50,6 +53,7 @@ impl Ipset {
             rules: Channel::new(),
             sets: Family::BOTH.map(|family| Set::new(family, options)),
             options: options.clone(),
+            comparison: Comparison::default(),
         })
     }
 }
@@ -68,6 +72,7 @@ impl SetBackend for Ipset {
     }
 
     fn verify(&mut self) -> Result<(), BackendError> {
+        self.comparison = Comparison::default();
         let missing = |object| {
             Err(BackendError::Missing {
                 backend: KIND.name(),
@@ -124,6 +129,14 @@ impl SetBackend for Ipset {
             held.extend(set.list(&mut self.ipsets)?);
         }
         Ok(held)
+    }
+
+    fn compare(&mut self, expected: &mut Vec<Element>) -> Result<Vec<Element>, BackendError> {
+        let step = self.comparison.step(&mut self.ipsets, &self.sets, expected);
+        if step.is_err() || expected.is_empty() {
+            self.comparison = Comparison::default();
+        }
+        step
     }
 
     fn teardown(&mut self) -> Result<(), BackendError> {

@@ -182,6 +182,24 @@ impl Set {
             .map_err(|source| self.refusal("listing", source))
     }
 
+    /// Begins to read the entries in steps.
+    pub(super) fn begin_reading(&self, ipsets: &mut Ipsets) -> Result<(), BackendError> {
+        ipsets
+            .begin_list(&self.name)
+            .map_err(|source| self.refusal("listing", source))
+    }
+
+    /// Reads some entries; whether there are no more.
+    pub(super) fn read_some(
+        &self,
+        ipsets: &mut Ipsets,
+        on_entry: impl FnMut(Held),
+    ) -> Result<bool, BackendError> {
+        ipsets
+            .more_of_list(on_entry)
+            .map_err(|source| self.refusal("listing", source))
+    }
+
     /// Destroys the set if it is there.
     pub(super) fn destroy(&mut self, ipsets: &mut Ipsets) -> Result<(), BackendError> {
         for _ in 0..FREED_WITHIN.as_millis() / FREED_POLL.as_millis() {

@@ -58,20 +58,34 @@ impl Channel {
         message: Message,
         mut on_reply: impl FnMut(Attributes<'_>),
     ) -> io::Result<()> {
+        self.begin(message)?;
+        while !self.more(&mut on_reply)? {}
+        Ok(())
+    }
+
+    /// Sends one message whose replies [`Channel::more`] reads.
+    pub(in crate::backend) fn begin(&mut self, message: Message) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
+        let bytes = message.finish(self.sequence);
+        self.or_close(|channel| channel.send(&bytes))
+    }
+
+    /// Reads some of the replies and hands over the attributes of each; whether the kernel is done.
+    pub(in crate::backend) fn more(&mut self, mut on_reply: impl FnMut(Attributes<'_>)) -> io::Result<bool> {
         let sequence = self.sequence;
-        let bytes = message.finish(sequence);
-        self.exchange(&bytes, |reply| {
-            if reply.sequence != sequence {
-                return Ok(false);
-            }
-            match reply.kind {
-                KIND_ERROR | KIND_DONE => reply.result().map(|()| true),
-                _ => {
-                    on_reply(Attributes::of_message(reply.bytes));
-                    Ok(false)
+        self.or_close(|channel| {
+            channel.receive(|reply| {
+                if reply.sequence != sequence {
+                    return Ok(false);
                 }
-            }
+                match reply.kind {
+                    KIND_ERROR | KIND_DONE => reply.result().map(|()| true),
+                    _ => {
+                        on_reply(Attributes::of_message(reply.bytes));
+                        Ok(false)
+                    }
+                }
+            })
         })
     }
 
@@ -144,51 +158,62 @@ impl Channel {
     fn exchange(
         &mut self,
         bytes: &[u8],
-        on_reply: impl FnMut(&Reply<'_>) -> io::Result<bool>,
+        mut on_reply: impl FnMut(&Reply<'_>) -> io::Result<bool>,
     ) -> io::Result<()> {
-        let result = self.exchange_on_socket(bytes, on_reply);
+        self.or_close(|channel| {
+            channel.send(bytes)?;
+            while !channel.receive(&mut on_reply)? {}
+            Ok(())
+        })
+    }
+
+    fn or_close<T>(&mut self, talk: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        let result = talk(self);
         if result.is_err() {
             self.socket = None;
         }
         result
     }
 
-    fn exchange_on_socket(
-        &mut self,
-        bytes: &[u8],
-        mut on_reply: impl FnMut(&Reply<'_>) -> io::Result<bool>,
-    ) -> io::Result<()> {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             none => none.insert(OwnedSocket(open()?)),
         };
-        if socket.0.send(bytes)? != bytes.len() {
-            return Err(io::ErrorKind::WriteZero.into());
+        match socket.0.send(bytes)? {
+            sent if sent == bytes.len() => Ok(()),
+            _ => Err(io::ErrorKind::WriteZero.into()),
         }
-        loop {
-            let len = match socket.0.recv_raw(&mut self.buffer.0) {
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "the kernel did not answer",
-                    ));
-                }
-                Err(error) => return Err(error),
+    }
+
+    /// Receives once; whether `on_reply` has said that it was the end.
+    fn receive(&mut self, mut on_reply: impl FnMut(&Reply<'_>) -> io::Result<bool>) -> io::Result<bool> {
+        let Some(socket) = &mut self.socket else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let len = match socket.0.recv_raw(&mut self.buffer.0) {
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the kernel did not answer",
+                ));
+            }
+            Err(error) => return Err(error),
+        };
+        for message in NlMessages::new(self.buffer.0.get(..len).unwrap_or_default()) {
+            let Some(reply) = Reply::of(message?) else {
+                continue;
             };
-            for message in NlMessages::new(self.buffer.0.get(..len).unwrap_or_default()) {
-                let Some(reply) = Reply::of(message?) else {
-                    continue;
-                };
-                if reply.flags & DUMP_INTERRUPTED != 0 {
-                    return Err(io::ErrorKind::Interrupted.into());
-                }
-                if on_reply(&reply)? {
-                    return Ok(());
-                }
+            if reply.flags & DUMP_INTERRUPTED != 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            if on_reply(&reply)? {
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 }
 

@@ -236,10 +236,11 @@ impl SetBackend for Nftables {
         Ok(self.generation == Some(generation))
     }
 
-    fn missing(&mut self, elements: &[Element]) -> Result<Vec<Element>, BackendError> {
+    fn compare(&mut self, expected: &mut Vec<Element>) -> Result<Vec<Element>, BackendError> {
+        let some = expected.split_off(expected.len().saturating_sub(COMPARED_AT_ONCE));
         let mut missing = Vec::new();
         for set in &self.sets {
-            let mine: Vec<Element> = elements
+            let mine: Vec<Element> = some
                 .iter()
                 .copied()
                 .filter(|element| set.holds(*element))
@@ -252,10 +253,6 @@ impl SetBackend for Nftables {
             );
         }
         Ok(missing)
-    }
-
-    fn compared_at_once(&self) -> usize {
-        COMPARED_AT_ONCE
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError> {

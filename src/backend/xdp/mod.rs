@@ -260,12 +260,9 @@ impl SetBackend for Xdp {
         self.with_maps(Maps::list)
     }
 
-    fn missing(&mut self, elements: &[Element]) -> Result<Vec<Element>, BackendError> {
-        self.with_maps(|maps| maps.missing(elements))
-    }
-
-    fn compared_at_once(&self) -> usize {
-        COMPARED_AT_ONCE
+    fn compare(&mut self, expected: &mut Vec<Element>) -> Result<Vec<Element>, BackendError> {
+        let some = expected.split_off(expected.len().saturating_sub(COMPARED_AT_ONCE));
+        self.with_maps(|maps| maps.missing(&some))
     }
 
     fn sweep(&mut self) -> Result<usize, BackendError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Manager;
-use crate::ban::{BackendError, Change, Element, Timeout};
+use crate::ban::{BackendError, Change, Element, Record, Timeout};
 
 /// Refusals in a row, of changes one by one, after which the kernel is taken to refuse everything.
 const HOPELESS: usize = 4;
@@ -22,7 +22,7 @@ impl Manager {
         match self.apply_dirty(now) {
             Err(BackendError::Missing { .. }) if self.policy.setup => {
                 self.backend.ensure()?;
-                self.dirty.extend(self.active.keys());
+                self.dirty.extend(self.active.elements());
                 self.apply_dirty(now)
             }
             outcome => outcome,
@@ -62,27 +62,20 @@ impl Manager {
                 Err(BackendError::Missing { .. }) if self.policy.setup => self.backend.ensure()?,
                 outcome => outcome?,
             }
-            self.unchecked.extend(self.active.keys());
+            self.unchecked.extend(self.active.elements());
         }
         Ok(())
     }
 
     fn compare_some(&mut self, now: Duration) -> Result<(), BackendError> {
-        let rest = self
-            .unchecked
-            .len()
-            .saturating_sub(self.backend.compared_at_once());
-        let mut some = self.unchecked.split_off(rest);
-        some.retain(|element| {
-            self.active
-                .get(element)
-                .is_some_and(|record| record.deadline > now)
-        });
         let mut missing = 0;
-        if !some.is_empty() {
-            for element in self.backend.missing(&some)? {
-                let is_new = self.dirty.insert(element);
-                missing += usize::from(is_new && !self.refused.contains(&element));
+        if !self.unchecked.is_empty() {
+            for element in self.backend.compare(&mut self.unchecked)? {
+                let in_force = |record: &Record| record.deadline > now;
+                if self.active.get(&element).is_some_and(in_force) {
+                    let is_new = self.dirty.insert(element);
+                    missing += usize::from(is_new && !self.refused.contains(&element));
+                }
             }
         }
         self.dirty.append(&mut self.refused);

@@ -1,0 +1,53 @@
+//! Comparing with what the sets hold, in steps of milliseconds: first they are listed, then what is expected is looked
+//! for in the lists.
+
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+
+use super::message::Ipsets;
+use super::set::Set;
+use crate::ban::{BackendError, Element};
+
+/// Elements of one step: the judge waits so long.
+const AT_ONCE: usize = 4_096;
+
+/// What of the sets has been read.
+#[derive(Default)]
+pub(super) struct Comparison {
+    held: HashSet<Element, RandomState>,
+    /// The set whose list is being read.
+    reading: Option<usize>,
+    /// Sets that are read to their end.
+    read: usize,
+}
+
+impl Comparison {
+    /// One step.
+    pub(super) fn step(
+        &mut self,
+        ipsets: &mut Ipsets,
+        sets: &[Set],
+        expected: &mut Vec<Element>,
+    ) -> Result<Vec<Element>, BackendError> {
+        // A table that grows has all its elements moved in one step.
+        self.held.reserve(expected.len().saturating_sub(self.held.len()));
+        let enough = self.held.len() + AT_ONCE;
+        while let Some(set) = sets.get(self.read) {
+            if self.held.len() >= enough {
+                return Ok(Vec::new());
+            }
+            if self.reading != Some(self.read) {
+                set.begin_reading(ipsets)?;
+                self.reading = Some(self.read);
+            }
+            let held = &mut self.held;
+            if set.read_some(ipsets, |entry| _ = held.insert(entry.element))? {
+                self.read += 1;
+            }
+        }
+        let mut some = expected.split_off(expected.len().saturating_sub(AT_ONCE));
+        some.retain(|element| !self.held.contains(element));
+        Ok(some)
+    }
+}
