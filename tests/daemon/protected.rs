@@ -136,6 +136,8 @@ fn ssh_sessions() -> (Vec<TcpListener>, Vec<TcpStream>) {
         .map(|server| server.accept().unwrap().0)
         .collect();
     streams.extend(client.join().unwrap());
+    // From here on the clients are behind the default route, and the sessions stay established.
+    ip("link del ssh0");
     (listeners.into(), streams)
 }
 
