@@ -45,7 +45,7 @@ impl Deed {
     #[cfg_attr(not(feature = "xdp"), allow(unused_variables, reason = "shell needs none"))]
     fn does(&self, kind: BackendKind, options: &Options) {
         match self {
-            Self::Shell(command) => sh(command),
+            Self::Shell(command) => drop(sh(command)),
             #[cfg(feature = "xdp")]
             Self::Lift(elements) => {
                 let changes: Vec<Change> = elements
