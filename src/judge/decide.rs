@@ -1,5 +1,7 @@
 //! How the judge decides.
 
+#[cfg(test)]
+mod bounds;
 mod dossier;
 
 use std::hash::BuildHasher;
@@ -35,10 +37,11 @@ const UTP_FAN_OUT: usize = 5;
 const WEAK_FAN_OUT: usize = 8;
 /// Remotes with which maintenance of a DHT routing table was proven that make it count.
 const DHT_REMOTES: usize = 2;
-/// Hosts, flows and learned endpoints that are remembered at most.
-const MAX_HOSTS: usize = 65_536;
-const MAX_FLOWS: usize = 131_072;
-const MAX_LEARNED: usize = 262_144;
+/// Hosts, flows and learned endpoints that are remembered at most: as many as two hash tables of a power of two hold,
+/// which are filled to seven eighths. One more would double their memory.
+const MAX_HOSTS: usize = 2 * 7 * 4_096;
+const MAX_FLOWS: usize = 2 * 7 * 8_192;
+const MAX_LEARNED: usize = 2 * 7 * 16_384;
 
 /// What is remembered of one flow with evidence.
 #[derive(Clone, Copy, Debug)]

@@ -66,6 +66,14 @@ impl<K: Eq + Hash + Copy, V> Recent<K, V> {
         [&self.young, &self.old].into_iter().take(alive)
     }
 
+    /// Bytes that both generations take when they are as large as the larger one, by the shape of the standard library's
+    /// tables: a byte beside each place.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let places = |entries: &HashMap<K, V>| (entries.capacity() * 8 / 7).next_power_of_two();
+        2 * places(&self.young).max(places(&self.old)) * (size_of::<(K, V)>() + 1)
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.young.len() + self.old.len()
