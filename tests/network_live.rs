@@ -146,6 +146,37 @@ fn the_watcher_tells_each_kind_of_change() {
     });
 }
 
+/// Messages that the kernel could not give to subscribers of this namespace.
+fn dropped() -> u64 {
+    let table = std::fs::read_to_string("/proc/thread-self/net/netlink").expect("netlink sockets");
+    let drops = |line: &str| line.split_whitespace().nth(8)?.parse::<u64>().ok();
+    table.lines().filter_map(drops).sum()
+}
+
+#[test]
+fn more_changes_than_the_watcher_has_room_for_are_a_change() {
+    in_namespace(|| {
+        let mut watcher = Watcher::new().expect("watcher");
+        settle(&mut watcher);
+        let changes: String = (0..4_000)
+            .map(|number| format!("addr add 10.{}.{}.1/32 dev lo\n", number / 200, number % 200))
+            .collect();
+        let file = std::env::temp_dir().join(format!("btblocker-changes-{}", std::process::id()));
+        std::fs::write(&file, changes).expect("a file of commands");
+        ip(&format!("-batch {}", file.display()));
+        std::fs::remove_file(&file).expect("the file is there");
+        assert!(dropped() > 0, "there was room for all");
+        assert!(watcher.changed());
+        let own = Network::read().expect("network is read").own_addresses();
+        assert!(own.len() >= 4_000, "{} addresses", own.len());
+        // It goes on as before.
+        settle(&mut watcher);
+        assert!(!watcher.changed());
+        ip("addr add 192.0.2.1/24 dev lo");
+        assert!(readable(&watcher, 10_000) && watcher.changed());
+    });
+}
+
 #[test]
 fn the_other_end_of_an_ssh_session_is_known() {
     in_namespace(|| {

@@ -106,3 +106,63 @@ fn disks_that_are_full_or_read_only_cost_no_ban() {
         }
     });
 }
+
+#[test]
+fn a_report_that_finds_no_room_is_an_error_and_can_be_written_again() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let disk = lab.path("disk");
+        std::fs::create_dir(&disk).unwrap();
+        small_disk(&disk);
+        let report = disk.join("report.html");
+        let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cases/{CASE}/input.pcap"));
+        let words = [
+            "replay",
+            "--html",
+            report.to_str().unwrap(),
+            capture.to_str().unwrap(),
+        ];
+        let refused = |why: &str| {
+            let output = lab.run(&words);
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{error}");
+            let place = format!("cannot write the report {}", report.display());
+            assert!(error.contains(&place) && error.contains(why), "{error}");
+            // What was judged is printed all the same.
+            assert!(String::from_utf8_lossy(&output.stdout).contains("would be banned"));
+        };
+        let filler = disk.join("filler");
+        assert!(std::fs::write(&filler, [0; 131_072]).is_err());
+        refused("No space left on device");
+        std::fs::remove_file(&filler).unwrap();
+        lab.say(&words);
+        mount(&format!("-o remount,ro {}", disk.display()));
+        refused("Read-only file system");
+    });
+}
+
+#[test]
+fn an_output_that_is_full_is_an_error() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let _daemon = lab.start(&[]);
+        lab.say(&["ban", BY_HAND]);
+        for words in [
+            &["bans"][..],
+            &["status"],
+            &["config"],
+            &["replay", "tests/cases/honest-dns-trackers/input.pcap"],
+        ] {
+            let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+            let output = lab
+                .command(words)
+                .stdout(full)
+                .stderr(std::process::Stdio::piped())
+                .output()
+                .unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{words:?}: {error}");
+            assert!(error.contains("No space left on device"), "{words:?}: {error}");
+        }
+    });
+}

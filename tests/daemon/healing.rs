@@ -9,6 +9,7 @@ use btblocker::backend::{XdpMode, XdpPin};
 use btblocker::ban::Change;
 use btblocker::ban::{Element, Held};
 
+use crate::clock::monotonic;
 use crate::namespace::in_namespace;
 #[cfg(feature = "xdp")]
 use crate::program::bpf_filesystem;
@@ -183,4 +184,110 @@ fn a_ban_after_the_sets_are_gone_does_not_wait() {
             .unwrap();
         assert_eq!(held.len(), 2);
     });
+}
+
+/// Preloaded: between two seconds of the monotonic clock, `FAIL_FROM` and `FAIL_UNTIL`, what is said to netfilter or
+/// what it answers, by `FAIL_CALL`, is lost as when the kernel has no room.
+const DEAF_KERNEL: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static int fails(const char *call)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return strcmp(getenv("FAIL_CALL"), call) == 0 && now.tv_sec >= atol(getenv("FAIL_FROM"))
+        && now.tv_sec < atol(getenv("FAIL_UNTIL"));
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    ssize_t ret = syscall(SYS_recvmsg, fd, message, flags);
+
+    if (!fails("recvmsg"))
+        return ret;
+    errno = ENOBUFS;
+    return -1;
+}
+
+ssize_t sendto(int fd, const void *bytes, size_t len, int flags, const struct sockaddr *to, socklen_t to_len)
+{
+    if (!to || to->sa_family != AF_NETLINK || !fails("sendto"))
+        return syscall(SYS_sendto, fd, bytes, len, flags, to, to_len);
+    errno = EBUSY;
+    return -1;
+}
+"#;
+
+/// Bans that the kernel did not hear of, or of which it could not tell that it did, are there when it can be spoken to
+/// again.
+fn check_deaf(backend: &'static str, call: &'static str, reason: &'static str) {
+    in_namespace(move || {
+        let mut lab = Lab::new(backend);
+        lab.preload(DEAF_KERNEL);
+        let from = monotonic().as_secs() + 4;
+        lab.variables.extend([
+            ("FAIL_CALL", call.to_owned()),
+            ("FAIL_FROM", from.to_string()),
+            ("FAIL_UNTIL", (from + 8).to_string()),
+        ]);
+        let daemon = lab.start(&[]);
+        // Only the daemon's kernel is deaf.
+        lab.variables.clear();
+        lab.say(&["ban", "198.51.100.1"]);
+        wait_for("the kernel is deaf", || monotonic().as_secs() >= from);
+        let output = lab.run(&["ban", "198.51.100.2"]);
+        assert_eq!(output.status.code(), Some(1));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            error.contains("the kernel does not take it") && error.contains(reason),
+            "{error}"
+        );
+        daemon.wait_line("trying again every 4 s");
+        let held = || {
+            open(backend.parse().unwrap(), &Options::default())
+                .unwrap()
+                .list()
+                .unwrap()
+                .len()
+        };
+        let took = eventually(Duration::from_secs(20), || monotonic().as_secs() >= from + 8);
+        assert!(took.is_some());
+        let took = eventually(WITHIN, || held() == 2);
+        println!("{backend}: {call} fails: healed {took:?} after the last failure");
+        assert!(took.is_some(), "{} bans are held", held());
+        wait_for("the daemon knows", || {
+            let status: serde_json::Value =
+                serde_json::from_str(&lab.say(&["status", "--format", "json"])).unwrap();
+            status["kernel_accepts"] == true && status["waiting_bans"] == 0
+        });
+        daemon.terminate();
+    });
+}
+
+#[test]
+fn ipset_survives_lost_answers() {
+    check_deaf("ipset", "recvmsg", "No buffer space available");
+}
+
+#[test]
+fn nftables_survives_lost_answers() {
+    check_deaf("nftables", "recvmsg", "No buffer space available");
+}
+
+#[test]
+fn ipset_survives_a_busy_kernel() {
+    check_deaf("ipset", "sendto", "Device or resource busy");
+}
+
+#[test]
+fn nftables_survives_a_busy_kernel() {
+    check_deaf("nftables", "sendto", "Device or resource busy");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use btblocker::metrics::{Counters, DaemonCounters, Snapshot, exposition};
 
-use crate::lab::{Daemon, cable, play, until};
+use crate::lab::{Daemon, cable, play, send, until};
 use crate::namespace::in_namespace;
 
 pub(crate) const ADDRESS: &str = "127.0.0.1:9475";
@@ -75,6 +75,56 @@ fn what_happens_is_counted_and_served() {
         assert!(get("/healthz").ends_with("\r\n\r\nok\n"));
         promtool(text.split_once("\r\n\r\n").unwrap().1);
         assert!(daemon.stop().1.success());
+    });
+}
+
+/// A DHT query of a host of its own, by number.
+fn query(number: u16) -> Vec<u8> {
+    let [high, low] = number.to_be_bytes();
+    let message = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    frame.extend([0x45, 0, 0, 28 + message.len() as u8, 0, 0, 0, 0, 64, 17, 0, 0]);
+    frame.extend([8, 8, high, low, 10, 77, 1, 11, high, low, 0x1a, 0xe1]);
+    frame.extend([0, 8 + message.len() as u8, 0, 0]);
+    frame.extend(message);
+    frame
+}
+
+#[test]
+fn no_host_technique_or_client_adds_a_series() {
+    const HOSTS: u16 = 5_000;
+    in_namespace(|| {
+        let mut daemon = daemon();
+        let series = || -> BTreeSet<String> {
+            let text = get("/metrics");
+            let samples = text.lines().filter(|line| line.starts_with("btblocker_"));
+            samples
+                .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
+                .collect()
+        };
+        let before = series();
+        for case in [
+            "bt-libtorrent-plain-v4",
+            "bt-ktorrent-v4",
+            "bt-aria2-plain-v4",
+            "bt-libtorrent-utp-v6-tun",
+            "bt-libtorrent-udp-tracker-v4",
+        ] {
+            play(case);
+        }
+        daemon.wait_for("banned");
+        send((0..HOSTS).map(query));
+        let dht = "btblocker_evidence_total{technique=\"dht\",confidence=\"conclusive\"}";
+        until("most of the hosts are seen", || {
+            value(&get("/metrics"), dht).filter(|seen| *seen >= f64::from(HOSTS) / 2.0)
+        });
+        assert_eq!(series(), before);
+        let lines = daemon.stop().0.len();
+        println!(
+            "{HOSTS} hosts: {} series before and after, {lines} lines of log",
+            before.len()
+        );
+        assert!(lines < 100, "{lines} lines of log");
     });
 }
 
