@@ -142,8 +142,15 @@ xdp: setup ## rebuild the XDP object and compare it with the committed one
 	@contrib/install-packages.sh clang-14 llvm-14
 	$(MAKE) -C contrib/xdp check
 
-FUZZ_TARGETS := frame fragments bencode tcp_stream udp_datagrams pipeline config
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 3600
 .PHONY: fuzz-smoke
 fuzz-smoke: setup ## 30 seconds of each fuzz target (needs `cargo install cargo-fuzz` and g++)
 	cd fuzz && cargo run --example seeds && for target in $(FUZZ_TARGETS); do \
 		cargo +stable fuzz run -s none $$target -- -max_total_time=30 -max_len=8192 || exit 1; done
+
+.PHONY: fuzz
+fuzz: setup ## FUZZ_SECONDS of each fuzz target with the address sanitizer (needs nightly Rust, too)
+	cd fuzz && cargo run --example seeds && for target in $(FUZZ_TARGETS); do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -rss_limit_mb=2048 \
+			-print_final_stats=1 || exit 1; done

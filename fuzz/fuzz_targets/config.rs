@@ -2,13 +2,12 @@
 #![no_main]
 
 use btblocker::config::{Overrides, load};
+use btblocker_fuzz::file;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let file = std::env::temp_dir().join(format!("btblocker-fuzz-{}.toml", std::process::id()));
-    std::fs::write(&file, input).unwrap();
     let overrides = Overrides {
-        config: Some(file),
+        config: Some(file(input)),
         ..Overrides::default()
     };
     match load(&overrides) {

@@ -1,5 +1,5 @@
 //! Writes the first inputs of each target: `cargo run --example seeds` fills `corpus/TARGET/` from the messages
-//! that the benches of the detectors use.
+//! that the benches of the detectors use, and from the recorded captures of `tests/cases`.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,9 @@ use std::path::Path;
 use btblocker_fuzz::input;
 use vectors::{Carrier, Random, VECTORS, write};
 
-#[path = "../../detectors/benches/vectors/mod.rs"]
+mod files;
+
+#[path = "../../../detectors/benches/vectors/mod.rs"]
 mod vectors;
 
 type Records = Vec<(u8, Vec<u8>)>;
@@ -175,6 +177,19 @@ fn main() -> io::Result<()> {
         ("table", "[techniques]\ndht = false\n"),
     ] {
         keep("config", name, text.as_bytes())?;
+    }
+    for (name, bytes) in files::captures()? {
+        keep("capture_file", &name, &bytes)?;
+        keep("replay", &name, &bytes)?;
+    }
+    for (name, bytes) in files::states() {
+        keep("state", &name, &bytes)?;
+    }
+    for (name, bytes) in files::requests() {
+        keep("control", &name, &bytes)?;
+    }
+    for (name, bytes) in files::http() {
+        keep("http", &name, &bytes)?;
     }
     Ok(())
 }
