@@ -26,6 +26,7 @@ rustPlatform.buildRustPackage {
       ../Cargo.lock
       ../README.md
       ../benches
+      ../build.rs
       ../contrib
       ../detectors
       ../examples

@@ -8,6 +8,9 @@
 # Usage: fresh-debian.sh [COMMAND...]    instead of both README commands runs COMMAND in the clone
 set -euo pipefail
 
+# Mounts in a namespace of their own: whatever ends this, none of them is left.
+[ "${OWN_MOUNTS-}" ] || OWN_MOUNTS=yes exec unshare --mount "$0" "$@"
+
 tree=$(git -C "$(dirname "${BASH_SOURCE[0]}")" rev-parse --show-toplevel)
 root=$(mktemp -d "${TMPDIR:-/tmp}/fresh-debian.XXXXXX")
 trap 'rm -rf --one-file-system "$root"' EXIT

@@ -7,6 +7,9 @@
 # Usage: container.sh
 set -euo pipefail
 
+# Mounts in a namespace of their own: whatever ends this, none of them is left.
+[ "${OWN_MOUNTS-}" ] || OWN_MOUNTS=yes exec unshare --mount "$0" "$@"
+
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/btblocker-container.XXXXXX")
 daemon=""

@@ -8,6 +8,10 @@
 # Usage: deb.sh PACKAGE.deb
 set -euo pipefail
 
+# Mounts in a namespace of their own: whatever ends this, none of them is left.
+[ "${OWN_MOUNTS-}" ] || OWN_MOUNTS=yes exec unshare --mount "$0" "$@"
+
+tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 package=$(realpath "$1")
 work=$(mktemp -d "${TMPDIR:-/tmp}/btblocker-deb.XXXXXX")
 base=${BASE:-$work/base}
@@ -37,6 +41,9 @@ inside() { timeout 120 nsenter -t "$leader" -a env PATH=/usr/sbin:/usr/bin:/sbin
 is_there() { inside test -e "$1" || fail "$1 is missing"; }
 is_gone() { ! inside test -e "$1" || fail "$1 is left"; }
 
+[ "$(dpkg-parsechangelog -l "$tree/contrib/debian/changelog" -S Version)" = "$(dpkg-deb -f "$package" Version)" ] ||
+    { echo "contrib/debian/changelog has another version than the package" >&2; exit 1; }
+
 step "a minimal Debian"
 if [ ! -e "$base/etc/debian_version" ]; then
     # shellcheck disable=SC2016  # apt's own variable
@@ -60,7 +67,7 @@ echo '# A line of the next version.' >>"$work/next/etc/btblocker/btblocker.toml"
 dpkg-deb --root-owner-group -b "$work/next" "$root/packages/new.deb" >/dev/null
 
 step "boot"
-systemd-nspawn -q --register=no --keep-unit --private-network --machine="btblocker-deb-$$" --console=pipe \
+setpriv --pdeathsig KILL systemd-nspawn -q --register=no --keep-unit --private-network --machine="btblocker-deb-$$" --console=pipe \
     -b -D "$root" systemd.unit=basic.target </dev/null >"$work/console" 2>&1 &
 container=$!
 for _ in $(seq 200); do
@@ -97,8 +104,14 @@ inside systemd-analyze verify btblocker.service
 if inside btblocker check >"$work/check" 2>&1; then fail "the check finds nothing to do"; fi
 grep -q 'name the interface with --interface' "$work/check" || { cat "$work/check"; fail "the check does not say what to do"; }
 
-step "use"
 inside sh -c 'echo "interface = \"lan0\"" >>/etc/btblocker/btblocker.toml'
+# Now only the service is missing.
+inside btblocker check >"$work/check" 2>&1 || { cat "$work/check"; fail "the check finds an error before the first start"; }
+for said in 'the daemon makes them when it starts' 'no daemon is running'; do
+    grep -qF "$said" "$work/check" || { cat "$work/check"; fail "the check does not say: $said"; }
+done
+
+step "use"
 inside systemctl enable -q --now btblocker
 inside systemctl is-active -q btblocker || fail "the service does not run"
 inside btblocker check

@@ -41,5 +41,11 @@ file=$tree/nixos/package.nix
 wanted="[\"${file}x86_64-linux\",\"${file}aarch64-linux\",\"${file}x86_64-linux\",\"$file\",true]"
 [ "$given" = "$wanted" ] || { printf 'flake.nix gives %s\ninstead of       %s\n' "$given" "$wanted" >&2; exit 1; }
 
+# The package's sources have all that cargo compiles.
+sources=$(sed -n '/fileset.unions/,/\]/s|^ *\.\./||p' "$file")
+git -C "$tree" ls-files '*.rs' 'Cargo.*' ':!fuzz' | while read -r path; do
+    grep -qxF -e "${path%%/*}" <<<"$sources" || { echo "nixos/package.nix lacks $path" >&2; exit 1; }
+done
+
 evaluate "$tree/nixos/tests/cases.nix" |
     python3 -B "$tree/nixos/tests/check.py" "$tree" "$binary"

@@ -8,6 +8,9 @@
 # Usage: systemd.sh [BINARY]    default: target/debug/btblocker
 set -euo pipefail
 
+# Mounts in a namespace of their own: whatever ends this, none of them is left.
+[ "${OWN_MOUNTS-}" ] || OWN_MOUNTS=yes exec unshare --mount "$0" "$@"
+
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 binary=$(realpath "${1:-$tree/target/debug/btblocker}")
 unit=$tree/contrib/btblocker.service
@@ -72,7 +75,7 @@ for variant in none xdp; do
     exposure=$(systemd-analyze security --offline=yes --no-pager "$work/$variant/btblocker.service" |
         sed -n 's/.*Overall exposure level.*: \([0-9]*\)\.\([0-9]*\) .*/\1\2/p')
     echo "exposure with drop-in $variant: ${exposure%?}.${exposure#"${exposure%?}"}"
-    [ "$exposure" -le 20 ] || [ "$variant" != none ] || { echo "more than 2.0" >&2; exit 1; }
+    [ "$exposure" -le 20 ] || { echo "more than 2.0" >&2; exit 1; }
 done
 
 step "boot"
@@ -89,7 +92,7 @@ RestartSec=300ms
 TimeoutStartSec=3s
 END
 rm -f "$root/etc/machine-id"
-systemd-nspawn -q --register=no --keep-unit --private-network --capability=all --system-call-filter="bpf landlock_create_ruleset landlock_add_rule landlock_restrict_self" --machine="btblocker-$$" --console=pipe \
+setpriv --pdeathsig KILL systemd-nspawn -q --register=no --keep-unit --private-network --capability=all --system-call-filter="bpf landlock_create_ruleset landlock_add_rule landlock_restrict_self" --machine="btblocker-$$" --console=pipe \
     -b -D "$root" systemd.unit=basic.target </dev/null >"$work/console" 2>&1 &
 container=$!
 for _ in $(seq 100); do
