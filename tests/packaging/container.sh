@@ -79,7 +79,12 @@ while read -r word rest <&3; do
         RUN) inside sh -c "$rest" >"$work/run.log" 2>&1 || { tail -n 30 "$work/run.log"; fail "RUN $rest"; } ;;
         COPY)
             case $rest in
-                ". .") git -C "$tree" archive HEAD | tar -x -C "$root$folder" ;;
+                ". .")
+                    # As an engine would: what the ignore file lets through, of what is committed.
+                    mapfile -t context < <(sed -n 's/^!//p' "$tree/contrib/Dockerfile.dockerignore")
+                    git -C "$tree" archive HEAD "${context[@]}" | tar -x -C "$root$folder"
+                    sed '/^[!*]/d' "$tree/contrib/Dockerfile.dockerignore" | xargs -I{} rm -rf "$root$folder/{}"
+                    ;;
                 --from=build\ *)
                     read -r _ from to <<<"$rest"
                     install -D "$built$from" "$root$to"
