@@ -66,7 +66,7 @@ impl Brake {
             self.counted.remove(oldest);
             self.asked.pop_front();
         }
-        self.holding &= self.asked.len() >= self.limit;
+        self.holding &= self.limit > 0 && self.asked.len() >= self.limit;
         self.holding
     }
 }
@@ -119,6 +119,7 @@ mod tests {
         ] {
             brake.set_limit(limit);
             assert_eq!(brake.admits(host(number), now), admitted, "{number} with {limit}");
+            assert_eq!(brake.is_holding(now), !admitted, "{limit}");
             assert!(brake.counted.len() == brake.asked.len());
         }
     }
