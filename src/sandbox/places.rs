@@ -109,6 +109,7 @@ pub(super) fn out_of_reach(
             let above = path.parent().unwrap_or(path);
             match place.need {
                 // Once handed over, all that is needed is the way there.
+                Need::Own | Need::Folder if is_own(path) && is_own(above) => None,
                 Need::Own | Need::Folder if is_own(path) => denied(above, Access::EXEC_OK, "reached"),
                 Need::Own | Need::Folder => denied(path, Access::WRITE_OK | Access::EXEC_OK, "written"),
                 Need::File if is_own(above) => None,
@@ -202,6 +203,25 @@ mod tests {
             (0o700, "missing", Need::Run, Some("cannot be run")),
         ] {
             check(mode, name, need, refused);
+        }
+    }
+
+    #[test]
+    fn a_folder_in_a_folder_of_its_own_is_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let place = |name: &str, need| Place {
+            path: root.path().join(name),
+            need,
+        };
+        let places = [place("state", Need::Own), place("state/evidence", Need::Folder)];
+        for _ in 0..2 {
+            let own = make(&places);
+            assert!(out_of_reach(&places, &own, &somebody()).unwrap().is_none());
+            hand_over(&own, &somebody()).unwrap();
+            for Place { path, .. } in &places {
+                assert_eq!(fs::metadata(path).unwrap().uid(), 65_533, "{path:?}");
+            }
         }
     }
 
