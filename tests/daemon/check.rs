@@ -179,6 +179,19 @@ fn what_is_wrong_is_said_with_what_to_do() {
     });
 }
 
+#[cfg(feature = "xdp")]
+#[test]
+fn pins_of_a_backend_that_is_not_chosen_are_no_trouble() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let pin = ["--xdp-pin", "/nonexistent"];
+        let (_, found) = findings(&lab, &pin);
+        assert_eq!(find(&found, "backend xdp")["level"], "ok");
+        let (_, found) = findings(&lab, &[&pin[..], &["--backend", "xdp"]].concat());
+        assert_eq!(find(&found, "backend xdp")["level"], "fail");
+    });
+}
+
 #[test]
 fn without_capabilities_it_is_said() {
     in_namespace(|| {

@@ -14,7 +14,12 @@ pub(super) fn facilities(config: &Config, network: &Network, findings: &mut Vec<
     findings.push(Finding::ok(format!("kernel {}", release.trim())));
     for kind in BackendKind::ALL {
         let what = format!("backend {kind}");
-        match backend::examine(kind, &config.backend_options(config.watched(network))) {
+        let mut options = config.backend_options(config.watched(network));
+        if kind != config.backend {
+            // Where its maps would be pinned is of no interest.
+            options.xdp_pin = XdpPin::Off;
+        }
+        match backend::examine(kind, &options) {
             Ok(()) => findings.push(Finding::ok(format!("{what} is available"))),
             Err(error) if kind == config.backend => findings.push(Finding::fail(what, chain(error))),
             Err(error) => findings.push(Finding::info(
