@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::ban::{BackendError, Change, Element, Held, SetBackend};
 
-/// Holds elements in memory and logs changes at level `info`.
+/// Holds elements in memory.
 #[derive(Debug, Default)]
 pub struct DryRun {
     /// Each element with the instant at which it would leave the kernel set.
@@ -34,12 +34,10 @@ impl SetBackend for DryRun {
         for change in changes {
             match *change {
                 Change::Ban(element, timeout) => {
-                    log::info!("dry run: would ban {element} for {} s", timeout.secs());
                     self.held
                         .insert(element, now + Duration::from_secs(u64::from(timeout.secs())));
                 }
                 Change::Unban(element) => {
-                    log::info!("dry run: would unban {element}");
                     self.held.remove(&element);
                 }
             }

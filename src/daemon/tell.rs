@@ -6,6 +6,7 @@ use btblocker_detectors::Timestamp;
 use log::{debug, info, warn};
 
 use super::decided::{Decision, Fate};
+use crate::backend::BackendKind;
 use crate::ban::{Element, Outcome};
 use crate::config::Config;
 use crate::event::{self, InfoHashes, PacketSender, Packets, SampleSender, Samples, packets, samples};
@@ -29,6 +30,8 @@ pub(super) struct Taps {
 pub(super) struct Tell {
     interfaces: Vec<Arc<str>>,
     max_bans: usize,
+    /// Said behind the name of a host that is banned, but not in the kernel.
+    on_paper: &'static str,
     info_hashes: InfoHashes,
     counts: Arc<DaemonCounters>,
     detections: Option<(DetectionLog, Samples)>,
@@ -57,6 +60,10 @@ impl Tell {
         let tell = Self {
             interfaces: interfaces.iter().map(|name| name.as_str().into()).collect(),
             max_bans: config.max_bans,
+            on_paper: match config.holder() {
+                BackendKind::DryRun => " on paper only",
+                BackendKind::Ipset | BackendKind::Nftables | BackendKind::Xdp => "",
+            },
             info_hashes: InfoHashes::new(config.info_hash),
             counts: Arc::default(),
             detections,
@@ -141,7 +148,7 @@ impl Tell {
             (Fate::Taken, Decision::Ban(ban)) => self.banned(host, ban),
             (Fate::Taken, Decision::BanByHand) => {
                 self.counts.bans_by_hand.count();
-                info!(host; "banned {host}: by command");
+                info!(host; "banned {host}{}: by command", self.on_paper);
                 self.without_packet("ban", host, "by command");
             }
             (Fate::Taken, Decision::Unban) => self.unbanned(host, "by command"),
@@ -174,7 +181,7 @@ impl Tell {
         });
         let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
         info!(interface, host, technique;
-            "banned {host}: {}{client}, {} after the packet", ban.reason(), age(because.at));
+            "banned {host}{}: {}{client}, {} after the packet", self.on_paper, ban.reason(), age(because.at));
     }
 
     /// Writes the packets that led to a ban.

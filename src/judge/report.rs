@@ -57,9 +57,8 @@ impl fmt::Display for Sighting {
         let speaker = flow.end(evidence.speaker);
         write!(
             f,
-            "{} {} ({}, {}) by {}:{}, {} bytes; {flow}, {} > {}",
-            evidence.technique.name(),
-            evidence.rule,
+            "{} ({}, {}) by {}:{}, {} bytes; {flow}, {} > {}",
+            Name(evidence),
             evidence.confidence.name(),
             evidence.class.name(),
             speaker.ip(),
@@ -68,6 +67,20 @@ impl fmt::Display for Sighting {
             proven(Side::Originator),
             proven(Side::Responder),
         )
+    }
+}
+
+/// Technique and rule of evidence, once when they are called the same.
+pub(super) struct Name<'e>(pub(super) &'e Evidence);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (technique, rule) = (self.0.technique.name(), self.0.rule);
+        f.write_str(technique)?;
+        if rule == technique {
+            return Ok(());
+        }
+        write!(f, " {rule}")
     }
 }
 
@@ -99,4 +112,22 @@ pub enum Report {
     Sighting(Sighting),
     /// A learned endpoint.
     Learned(LearnedPeer),
+}
+
+#[cfg(test)]
+mod tests {
+    use btblocker_detectors::{Confidence, Technique};
+
+    use super::*;
+
+    #[test]
+    fn evidence_is_named_once() {
+        for (rule, name) in [
+            ("handshake", "handshake"),
+            ("handshake-prefix", "handshake handshake-prefix"),
+        ] {
+            let evidence = Evidence::new(Technique::Handshake, rule, Confidence::Strong, Side::Originator);
+            assert_eq!(Name(&evidence).to_string(), name);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use btblocker_detectors::{Evidence, Timestamp};
 
-use super::report::FlowId;
+use super::report::{FlowId, Name};
 
 /// What made evidence that proves nothing by itself count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +89,8 @@ impl BanVerdict {
             ..
         } = &self.because;
         format!(
-            "{} {} ({}), {flow}; {corroboration}",
-            evidence.technique.name(),
-            evidence.rule,
+            "{} ({}), {flow}; {corroboration}",
+            Name(evidence),
             evidence.confidence.name(),
         )
     }

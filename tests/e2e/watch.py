@@ -28,7 +28,7 @@ class Watch:
 
     def ban_line(self, address: str) -> tuple[float, str] | None:
         """Log line that tells the ban of the address, with its time since the daemon's start."""
-        return self.program.find(rf"\bbanned {re.escape(address)}: ")
+        return self.program.find(rf"\bbanned {re.escape(address)}( on paper only)?: ")
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
         """Runs a subcommand of the program on the router."""

@@ -16,7 +16,9 @@ fn text_lines_name_the_interface_and_have_no_colours_in_a_file() {
         play("bt-libtorrent-plain-v4");
         let line = daemon.wait_for("banned");
         assert!(
-            line.starts_with('[') && line.contains("INFO ] watched: banned "),
+            line.starts_with('[')
+                && line.contains("INFO ] watched: banned ")
+                && line.contains(" on paper only: "),
             "{line}"
         );
         let (seen, _) = daemon.stop();
