@@ -379,21 +379,17 @@ impl figment::Provider for CommandLine<'_> {
     }
 }
 
-/// The known key that begins alike or contains the same letters, if one is near.
+/// The known key that is written most alike, if one is near: it contains the other, or both begin alike, or little
+/// lies between what they begin and end with.
 fn closest<'a>(field: &str, known: &'a [&'a str]) -> Option<&'a str> {
+    let same = |a: &mut dyn Iterator<Item = (u8, u8)>| a.take_while(|(a, b)| a == b).count();
+    let front = |name: &str| same(&mut name.bytes().zip(field.bytes()));
+    let alike = |name: &str| front(name) + same(&mut name.bytes().rev().zip(field.bytes().rev()));
     let near = |name: &&&str| {
-        let same = name
-            .bytes()
-            .zip(field.bytes())
-            .take_while(|(a, b)| a == b)
-            .count();
-        same >= 4 || name.contains(field) || field.contains(**name)
+        let longer = name.len().max(field.len());
+        front(name) >= 4 || alike(name) + 2 >= longer || name.contains(field) || field.contains(**name)
     };
-    known
-        .iter()
-        .filter(near)
-        .max_by_key(|name| name.bytes().zip(field.bytes()).filter(|(a, b)| a == b).count())
-        .copied()
+    known.iter().filter(near).max_by_key(|name| alike(name)).copied()
 }
 
 #[cfg(test)]
@@ -449,6 +445,8 @@ mod tests {
                     ".toml:1",
                 ][..],
             ),
+            ("bann_duration = 5", &["did you mean ban_duration"]),
+            ("wokers = 5", &["did you mean workers"]),
             ("workers = \"many\"", &["workers", "many", ".toml:1"]),
             (
                 "\nban_duration = \"5 weeks\"",
