@@ -76,9 +76,13 @@ pub fn teardown(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
 pub fn bans(config: &Config, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
     let bans = match ask_or_none(config, &Request::Bans {})? {
         Some((bans, _)) => bans,
-        None => held(config)?,
+        None => {
+            held(config).context("no btblocker is running, and what the kernel holds cannot be listed")?
+        }
     };
-    if format == Format::Table {
+    if format == Format::Table && bans.is_empty() {
+        writeln!(out, "nobody is banned")?;
+    } else if format == Format::Table {
         writeln!(
             out,
             "{:<40} {:<20} {:>11} {:>6} {:<16} {:<20} REASON",

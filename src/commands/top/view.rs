@@ -169,13 +169,14 @@ impl View {
                 },
             ),
         ];
-        let [text, keys] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(31)]).areas(area);
-        let help = Paragraph::new("q quit  Tab table  ↑↓ scroll").right_aligned();
-        if area.width >= 100 {
-            frame.render_widget(help, keys);
-        }
-        let text = if area.width >= 100 { text } else { area };
+        let (help, width) = match area.width {
+            100.. => ("q quit  Tab table  ↑↓ scroll", 31),
+            70.. => ("q quit", 8),
+            _ => ("", 0),
+        };
+        let [text, keys] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(width)]).areas(area);
         frame.render_widget(Paragraph::new(vec![Line::from(first), Line::from(second)]), text);
+        frame.render_widget(Paragraph::new(help).right_aligned(), keys);
     }
 
     fn graphs(&self, frame: &mut Frame<'_>, area: Rect) {

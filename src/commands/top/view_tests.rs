@@ -99,6 +99,7 @@ fn everything_is_shown_where_there_is_room() {
     let screen = screen(&View::new(overview(), true), 160, 50);
     for (text, beside) in [
         ("btblocker 1.2.3", "eth0, wg0  up 3 h 12 min  nftables"),
+        ("btblocker 1.2.3", "q quit  Tab table  ↑↓ scroll"),
         ("2 bans", "17 BitTorrent flows"),
         ("Traffic", "New bans"),
         ("eth0 ", "running"),
@@ -129,6 +130,7 @@ fn little_room_shows_hosts_and_bans_and_no_size_is_too_small() {
     assert!(row(&narrow, "handshake  ").contains(" 17 "), "{narrow:#?}");
     assert!(row(&narrow, "INTERFACE ").contains("STATE"), "{narrow:#?}");
     assert!(row(&narrow, "HOST ").contains("EVIDENCE"), "{narrow:#?}");
+    assert!(row(&narrow, "btblocker 1.2.3").ends_with("q quit"), "{narrow:#?}");
     for (width, height) in [(1, 1), (2, 3), (10, 4), (300, 2), (3, 200)] {
         screen(&view, width, height);
         view.step(Step::Down(1));
