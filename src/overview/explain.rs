@@ -116,7 +116,8 @@ fn held(dossier: &Dossier) -> Vec<String> {
         .map(|(count, what)| format!("{} {what}", remotes(count)))
         .collect();
     if dossier.learned > 0 {
-        held.push(format!("{} peers that its own traffic named", dossier.learned));
+        let peers = if dossier.learned == 1 { "peer" } else { "peers" };
+        held.push(format!("{} {peers} that its own traffic named", dossier.learned));
     }
     if held.is_empty() && dossier.flows_known == 0 {
         held.push("nothing was seen of this host lately".to_owned());

@@ -120,11 +120,16 @@ impl Judge {
             })
             .collect();
         let flows_known = flows.len();
-        flows.sort_by_key(|(record, _)| {
+        let weight = |(record, _): &(&Record, Side)| {
             let Sighting { evidence, at, .. } = record.best;
             std::cmp::Reverse((record.verdict.is_some(), evidence.confidence, at))
-        });
-        flows.truncate(FLOWS);
+        };
+        // A host may have all flows that are remembered: only those that are kept are put in order.
+        if flows.len() > FLOWS {
+            flows.select_nth_unstable_by_key(FLOWS, weight);
+            flows.truncate(FLOWS);
+        }
+        flows.sort_by_key(weight);
         let nothing = Host::default();
         let host = self.hosts.peek(&own, at).unwrap_or(&nothing);
         let learned = self.learned.entries(at).filter(|((told, _), ())| *told == own);
