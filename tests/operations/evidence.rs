@@ -49,7 +49,7 @@ fn the_packets_of_a_ban_are_written_and_give_it_again() {
 }
 
 #[test]
-fn evidence_files_are_bounded_in_number_and_size() {
+fn evidence_files_are_bounded_in_number() {
     in_namespace(|| {
         cable();
         let folder = tempfile::tempdir().unwrap();
@@ -58,8 +58,7 @@ fn evidence_files_are_bounded_in_number_and_size() {
             "--evidence-dir",
             folder.path().to_str().unwrap(),
         ];
-        let bounds = ["--evidence-keep=1", "--evidence-max-size=16384"];
-        let mut daemon = Daemon::start(&[&arguments[..], &bounds].concat());
+        let mut daemon = Daemon::start(&[&arguments[..], &["--evidence-keep=1"]].concat());
         for case in ["bt-libtorrent-plain-v4", "bt-libtorrent-dht", "bt-aria2-v6"] {
             play(case);
         }
@@ -70,9 +69,36 @@ fn evidence_files_are_bounded_in_number_and_size() {
             .map(|entry| entry.unwrap().path())
             .collect();
         assert_eq!(files.len(), 1, "{files:?}");
-        let size = fs::metadata(&files[0]).unwrap().len();
-        assert!((500..=16_384).contains(&size), "{size} bytes");
     });
+}
+
+#[test]
+fn evidence_files_are_bounded_in_size() {
+    for (option, fits) in [
+        ("--evidence-max-size=16384", true),
+        ("--evidence-max-size=131072", false),
+    ] {
+        in_namespace(move || {
+            cable();
+            let folder = tempfile::tempdir().unwrap();
+            let arguments = [
+                "--monitor-only",
+                option,
+                "--evidence-dir",
+                folder.path().to_str().unwrap(),
+            ];
+            let mut daemon = Daemon::start(&[&arguments[..], &["--local-networks=10.77.0.0/16"]].concat());
+            // Encrypted connections to several peers: only together do they lead to a ban.
+            for client in ["deluge", "ktorrent", "libtorrent", "biglybt"] {
+                play(&format!("bt-{client}-rc4-v4"));
+            }
+            daemon.wait_for(&format!("banned {HOST}"));
+            assert!(daemon.stop().1.success());
+            let file = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap();
+            let size = file.metadata().unwrap().len();
+            assert_eq!((500..=16_384).contains(&size), fits, "{option}: {size} bytes");
+        });
+    }
 }
 
 /// Mounts a disk of 8 KiB for this thread and its children.

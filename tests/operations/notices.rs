@@ -163,6 +163,16 @@ fn servers_that_are_slow_dead_or_hostile_stop_nothing() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
         while stream.write_all(b"X-More: and more and more\r\n").is_ok() {}
     };
+    let huge_header: Answer = |_, mut stream| {
+        request(&stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nX-More: ");
+        let _ = stream.write_all(&vec![b'x'; 8 << 20]);
+    };
+    let trickle: Answer = |_, mut stream| {
+        while stream.write_all(b"H").is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
     let endless_body: Answer = |_, mut stream| {
         request(&stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -173,6 +183,8 @@ fn servers_that_are_slow_dead_or_hostile_stop_nothing() {
         ("silent", Some(silent)),
         ("garbage", Some(garbage)),
         ("endless head", Some(endless_head)),
+        ("huge header", Some(huge_header)),
+        ("trickle", Some(trickle)),
         ("endless body", Some(endless_body)),
         ("gone", Some(gone)),
         ("dead", None),
@@ -191,6 +203,37 @@ fn servers_that_are_slow_dead_or_hostile_stop_nothing() {
                 "{name}: {:?}",
                 start.elapsed()
             );
+        });
+    }
+}
+
+#[test]
+fn an_answer_counts_however_late_it_comes_and_whatever_follows_it() {
+    let late: fn(&mut TcpStream) = |stream| {
+        std::thread::sleep(Duration::from_secs(2));
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    };
+    let endless: fn(&mut TcpStream) = |stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while stream.write_all(b"4\r\nmore\r\n").is_ok() {}
+    };
+    for answer in [late, endless] {
+        in_namespace(move || {
+            cable();
+            let (seen, requests) = channel();
+            let url = server(move |_, mut stream| {
+                let _ = seen.send(request(&stream));
+                std::thread::spawn(move || answer(&mut stream));
+            });
+            // Two hosts, each told once: an answer that did not count would be followed by the same again.
+            let daemon = Daemon::start(&["--monitor-only", "--webhook-url", &url]);
+            play("bt-libtorrent-plain-v4");
+            let bodies = [next(&requests).1, next(&requests).1];
+            assert_ne!(bodies[0], bodies[1]);
+            let (said, status) = daemon.stop();
+            assert!(status.success());
+            assert!(!said.iter().any(|line| line.contains("not told")), "{said:#?}");
+            assert_eq!(requests.try_iter().count(), 0);
         });
     }
 }
