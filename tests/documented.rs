@@ -18,7 +18,7 @@ use std::process::{Child, Command, Stdio};
 use namespace::{in_namespace, veth};
 
 /// Programs of others, which a block may show beside ours.
-const NOT_OURS: [&str; 1] = ["timeout"];
+const NOT_OURS: [&str; 2] = ["install", "timeout"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
