@@ -112,3 +112,42 @@ fn way(
         closing,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn who_never_answers_costs_notices_only() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let webhook = WebhookOptions {
+            url: format!("http://{}/", silent.local_addr().unwrap()),
+            headers: Vec::new(),
+            body: String::new(),
+            cooldown: Duration::ZERO,
+        };
+        let notifier = Notifier::start(Programs::default(), Some(webhook)).unwrap();
+        let begun = Instant::now();
+        for number in 0..QUEUE + 100 {
+            notifier.tell(&Notice {
+                event: "ban",
+                time: String::new(),
+                address: number.to_string(),
+                interface: String::new(),
+                technique: String::new(),
+                client: String::new(),
+                reason: String::new(),
+            });
+        }
+        // One may be under way.
+        assert!((99..=100).contains(&notifier.dropped()), "{}", notifier.dropped());
+        notifier.finish();
+        assert!(
+            begun.elapsed() < FAREWELL + Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}

@@ -1,14 +1,12 @@
 //! Faults from outside: a stop at any moment, disks that refuse.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use crate::namespace::{in_namespace, ip};
-use crate::program::{Lab, eventually, mount, own_mounts, wait_for};
+use crate::program::{Lab, eventually, mount, own_mounts};
 
 const CASE: &str = "bt-libtorrent-v4";
 const BY_HAND: &str = "198.51.100.9";
@@ -166,34 +164,5 @@ fn an_output_that_is_full_is_an_error() {
             assert_eq!(output.status.code(), Some(1), "{words:?}: {error}");
             assert!(error.contains("No space left on device"), "{words:?}: {error}");
         }
-    });
-}
-
-#[test]
-fn a_web_hook_that_never_answers_costs_notices_only() {
-    in_namespace(|| {
-        let lab = Lab::new("nftables");
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", silent.local_addr().unwrap());
-        let daemon = lab.start(&["--webhook-url", &url, "--metrics-listen=127.0.0.1:9475"]);
-        // The queue has room for 1,024, and one is under way.
-        let hosts: Vec<String> = (0..1_100)
-            .map(|number| format!("198.18.{}.{}", number >> 8, number & 255))
-            .collect();
-        let words: Vec<&str> = ["ban"]
-            .into_iter()
-            .chain(hosts.iter().map(String::as_str))
-            .collect();
-        lab.say(&words);
-        assert_eq!(lab.bans().len(), hosts.len());
-        wait_for("what was left out is counted", || {
-            let mut page = TcpStream::connect("127.0.0.1:9475").unwrap();
-            page.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                .unwrap();
-            let mut text = String::new();
-            page.read_to_string(&mut text).unwrap();
-            text.contains("btblocker_dropped_events_total{place=\"notices\"} 75\n")
-        });
-        daemon.terminate();
     });
 }
