@@ -138,9 +138,10 @@ test-packaging: deb ## systemd, Debian package and NixOS module, each in contain
 ci: lint xdp test e2e ## everything that must hold before a release
 
 .PHONY: xdp
-xdp: setup ## rebuild the XDP object and compare it with the committed one
+xdp: setup ## rebuild the BPF objects and compare them with the committed ones
 	@contrib/install-packages.sh clang-14 llvm-14
 	$(MAKE) -C contrib/xdp check
+	$(MAKE) -C contrib/early-exit check
 
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 3600

@@ -1,14 +1,17 @@
 #!/usr/bin/python3
 """Live capture on a veth pair in a network namespace of its own: start-up, idle cost, cost at 100,000 packets a second,
-and loss at the highest rate of the sender, by place. Needs root.
+and loss at the highest rate of the sender, by place; what an early exit in the kernel saves of it. Needs root.
 
-    benches/live.py [BINARY]
+    benches/live.py [BINARY [early-exit]]
+
+With `early-exit`, that part only.
 """
 
 import ctypes
 import os
 import re
 import socket
+import statistics
 import struct
 import subprocess
 import sys
@@ -18,6 +21,8 @@ import time
 BINARY = sys.argv[1] if len(sys.argv) > 1 else "target/release/btblocker"
 NAMESPACE = f"bench-{os.getpid()}"
 FLOWS = 1000
+# In turns, because the machine may have other work.
+ROUNDS = 3
 
 
 def run(*command):
@@ -63,7 +68,8 @@ def frames(size):
 
 
 def sender(size, seconds, rate):
-    """Sends out of v0, `rate` packets a second or as many as possible (0); prints their number and the seconds taken."""
+    """Sends out of v0, `rate` packets a second or as many as possible (0); prints their number, and the
+    seconds and CPU seconds that it took: the kernel's work up to the receiving socket is done in its name."""
     out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     out.bind(("v0", 0))
     out.setsockopt(263, 20, 1)  # SOL_PACKET, PACKET_QDISC_BYPASS
@@ -71,7 +77,7 @@ def sender(size, seconds, rate):
     parts = [Buffer(ctypes.addressof(buffer), size) for buffer in buffers]
     messages = (Message * FLOWS)(*(Message(Header(buffers=ctypes.pointer(part), buffer_count=1)) for part in parts))
     libc = ctypes.CDLL(None)
-    begin, sent = time.monotonic(), 0
+    begin, sent, used = time.monotonic(), 0, time.process_time()
     while (now := time.monotonic()) < begin + seconds:
         if rate and sent > (now - begin) * rate:
             time.sleep(0.001)
@@ -79,7 +85,7 @@ def sender(size, seconds, rate):
         first = sent % FLOWS
         count = min(FLOWS - first, 100 if rate else FLOWS)
         sent += max(0, libc.sendmmsg(out.fileno(), ctypes.byref(messages[first]), count, 0))
-    print(sent, time.monotonic() - begin)
+    print(sent, time.monotonic() - begin, time.process_time() - used)
 
 
 class Watcher:
@@ -117,9 +123,52 @@ class Watcher:
 
 
 def send(size, seconds, rate):
-    """Frames sent, and how long that took."""
+    """Frames sent, how long that took, and how much CPU time."""
     words = run(sys.executable, "-B", __file__, "--send", str(size), str(seconds), str(rate)).split()
-    return int(words[0]), float(words[1])
+    return int(words[0]), float(words[1]), float(words[2])
+
+
+def refusing():
+    """A packet socket on v1 whose filter passes nothing: the least that any capture costs."""
+    instruction = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0))  # return 0
+    capture = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL
+    capture.bind(("v1", 0))
+    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(instruction))
+    capture.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
+    return capture
+
+
+def early_exit(folder):
+    """CPU time per frame of bulk traffic with and without early exit, beyond that of sending to nobody; and of a socket
+    that refuses all frames."""
+    print("frame   rate       early exit  sender and kernel ns  program ns  sum ns  ended early")
+    variants = {"nobody": [], "least": [], "off": ["--monitor-only"], "on": ["--monitor-only", "--early-exit"]}
+    for size in (64, 1400):
+        results = {variant: [] for variant in variants}
+        for _ in range(ROUNDS):
+            for variant, options in variants.items():
+                idle = refusing() if variant == "least" else None
+                watcher = Watcher(folder, *options) if options else None
+                # Until flows are settled.
+                send(size, 1, 0)
+                before = watcher.cpu_seconds() if watcher else 0
+                packets, seconds, kernel = send(size, 5, 0)
+                time.sleep(0.2)
+                program, early = 0, 0
+                if watcher:
+                    program = watcher.cpu_seconds() - before
+                    received = watcher.stop()[0]
+                    early = int(re.search(r"(\d+) ended early", watcher.text()).group(1))
+                    early /= early + received
+                if idle:
+                    idle.close()
+                least = results["nobody"][-1][1] if variant != "nobody" else 0
+                figures = kernel / packets * 1e9, program / packets * 1e9
+                results[variant].append((packets / seconds, figures[0], figures[0] - least, figures[1], early))
+        for variant, rounds in results.items():
+            rate, whole, kernel, program, early = map(statistics.median, zip(*rounds))
+            print(f"{size:<7} {rate:<10.0f} {variant:<11} {whole if variant == 'nobody' else kernel:>20.0f} {program:>11.0f} "
+                  f"{kernel + program:>7.0f} {early:>12.1%}")
 
 
 def main():
@@ -130,6 +179,9 @@ def main():
             run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
             for end in ("v0", "v1", "lo"):
                 run("ip", "link", "set", end, "up")
+            if sys.argv[2:] == ["early-exit"]:
+                early_exit(folder)
+                return
             starts = []
             for _ in range(5):
                 watcher = Watcher(folder, "--backend", "ipset")
@@ -147,13 +199,14 @@ def main():
                     for workers in (0, 1, 2):
                         watcher = Watcher(folder, "--monitor-only", "--workers", str(workers))
                         before = watcher.cpu_seconds()
-                        packets, seconds = send(size, 5, rate)
+                        packets, seconds, _ = send(size, 5, rate)
                         time.sleep(0.2)
                         used = watcher.cpu_seconds() - before
                         _, dropped, _, queues = watcher.stop()
                         print(f"{size:<7} {packets / seconds:<10.0f} {workers:<8} {packets:<9} "
                               f"{dropped / packets:>13.3%} {queues / packets:>19.3%} {used / seconds:>10.0%} "
                               f"{used / packets * 1e9:>13.0f}")
+            early_exit(folder)
         finally:
             run("ip", "netns", "del", NAMESPACE)
 

@@ -14,6 +14,7 @@ let
   logDirectory = "/var/log/btblocker";
   detectionLog = cfg.settings.detection_log or "";
   xdp = backend == "xdp";
+  bpf = xdp || cfg.settings.early_exit or false;
 
   setting =
     type: description:
@@ -31,7 +32,7 @@ let
     "CAP_NET_RAW"
     "CAP_NET_ADMIN"
   ]
-  ++ lib.optional xdp "CAP_BPF";
+  ++ lib.optional bpf "CAP_BPF";
 
   modules = {
     ipset = [
@@ -250,7 +251,9 @@ in
           # With these btblocker confines its files and narrows the filter itself.
           "seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self"
         ]
-        ++ lib.optional xdp "bpf";
+        ++ lib.optional bpf "bpf"
+        # A capability that is not needed for good is given up.
+        ++ lib.optional (bpf && !xdp) "capset";
         SystemCallErrorNumber = "EPERM";
 
         ProtectSystem = "strict";

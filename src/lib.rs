@@ -41,6 +41,7 @@
 //!
 //! - Nothing on the packet path allocates, locks, logs or makes a system call per packet; a full queue drops and
 //!   counts, and never waits.
+//! - A packet that ends in the kernel ([`capture::EarlyExit`]) is of a flow that the flow table calls settled, too.
 //! - Every table, queue and cache is bounded, and each overflow has a counter of its own.
 //! - Detectors are pure. They say what a packet is and which end it proves, never who is to be banned.
 //! - Flow and judge time is packet time, ban time is an argument: a replay is the live path with another source.

@@ -166,6 +166,7 @@ fn wrong_configuration_names_value_source_and_limit() {
     for (file, text) in [
         ("key.toml", "ban_tarket = \"auto\"\n"),
         ("type.toml", "\nworkers = \"many\"\n"),
+        ("switch.toml", "early_exit = \"maybe\"\n"),
         ("range.toml", "ban_duration = 2147484\n"),
         ("syntax.toml", "interface = [\"eth0\"\n"),
         ("network.toml", "allow = [\"10.0.0.0/40\"]\n"),
@@ -179,6 +180,7 @@ fn wrong_configuration_names_value_source_and_limit() {
             &["ban_tarket", "unknown key", "ban_target", "key.toml:1"][..],
         ),
         ("type.toml", &["workers", "many", "type.toml:2"]),
+        ("switch.toml", &["early_exit", "maybe", "switch.toml:1"]),
         (
             "range.toml",
             &["ban_duration", "2147484s", "2147483s", "range.toml:1"],
@@ -232,6 +234,7 @@ fn wrong_command_lines_are_usage_errors() {
             &["--ban-duration", "soon", "30m"],
         ),
         (&["config", "--backend", "pf"], &["--backend", "pf", "nftables"]),
+        (&["config", "--early-exit=maybe"], &["--early-exit", "maybe"]),
         (&["config", "--workers", "9999"], &["workers", "9999", "0 to 256"]),
     ] {
         check(&arguments.join(" "), arguments, &[], folder.path(), USAGE, parts);

@@ -9,18 +9,19 @@
 #![allow(unreachable_pub, reason = "the module is shared by test programs")]
 
 mod namespace;
+#[path = "namespace/tun.rs"]
+mod tun;
 
 use btblocker::capture::{
     CaptureError, CaptureStatus, FrameBatch, FrameSink, LinkType, LiveCapture, LiveOptions, Stop, WaitReason,
 };
 use btblocker::packet::{TransportView, parse};
 use namespace::{in_namespace, ip, veth};
-use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use tun::tun;
 
 /// Longer than anything here takes on a loaded machine.
 const BOUND: Duration = Duration::from_secs(20);
@@ -260,26 +261,6 @@ fn the_kernel_filter_passes_what_can_hold_tcp_or_udp_and_nothing_else() {
             );
         }
     });
-}
-
-/// A tun device, up, without addresses.
-fn tun(name: &str) -> File {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-        .expect("/dev/net/tun opens");
-    // SAFETY: an all-zero ifreq is a valid one.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
-    // SAFETY: the request is live and of the type that TUNSETIFF reads and writes.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-    assert_eq!(result, 0, "TUNSETIFF: {}", std::io::Error::last_os_error());
-    ip(&format!("link set {name} up"));
-    file
 }
 
 #[test]

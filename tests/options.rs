@@ -224,7 +224,7 @@ fn signatures_are_switched_off_one_by_one() {
 }
 
 /// Tests that fail when an option has no effect: file, name, and the keys whose effect it shows.
-const TESTS: [(&str, &str, &[&str]); 40] = [
+const TESTS: [(&str, &str, &[&str]); 41] = [
     (
         "daemon/interfaces.rs",
         "one_that_is_missing_beside_others_is_waited_for_and_a_lone_one_is_an_error",
@@ -355,6 +355,11 @@ const TESTS: [(&str, &str, &[&str]); 40] = [
         "operations/capture.rs",
         "the_kernel_keeps_packets_for_no_longer_than_allowed",
         &["capture_delay"],
+    ),
+    (
+        "daemon/early_exit.rs",
+        "settled_flows_end_early_though_rights_are_given_up",
+        &["early_exit"],
     ),
     (
         "operations/detection_log.rs",

@@ -13,8 +13,8 @@
 use super::interface;
 use super::stop::{Stop, wait};
 use super::{
-    CaptureError, CaptureStatus, FrameBatch, FrameMeta, FrameSink, KernelCounters, LinkType, LiveOptions,
-    WaitReason, interface_names, timestamp,
+    CaptureError, CaptureStatus, FrameBatch, FrameMeta, FrameSink, KERNEL_FILTER, KernelCounters, LinkType,
+    LiveOptions, WaitReason, interface_names, timestamp,
 };
 use pcap::{Active, Capture};
 use std::error::Error;
@@ -60,7 +60,7 @@ impl LiveCapture {
             });
         }
         let device = match interface::find(name) {
-            Some(found) if found.up => Some(Device::open(name, found.index, options)?),
+            Some(found) if found.up => Some(Device::open(name, number, found.index, options)?),
             Some(_) => None,
             None if options.wait_for_interface => None,
             None => {
@@ -207,7 +207,7 @@ impl LiveCapture {
 
     fn open_device(&mut self, index: u32) -> CaptureStatus {
         if self.device.is_none() {
-            match Device::open(&self.name, index, &self.options) {
+            match Device::open(&self.name, self.number, index, &self.options) {
                 Ok(device) => self.device = Some(device),
                 Err(error) => {
                     let reason = match error.source() {
@@ -229,6 +229,9 @@ impl LiveCapture {
     }
 
     fn read_stats(&mut self) {
+        if let Some(early_exit) = self.options.early_exit.get(usize::from(self.number)) {
+            self.counters.show(early_exit.left_out());
+        }
         let Some(device) = &mut self.device else { return };
         // A deleted interface has no statistics any more.
         if let Ok(now) = device.capture.stats() {
@@ -239,7 +242,7 @@ impl LiveCapture {
 }
 
 impl Device {
-    fn open(name: &str, index: u32, options: &LiveOptions) -> Result<Self, CaptureError> {
+    fn open(name: &str, number: u16, index: u32, options: &LiveOptions) -> Result<Self, CaptureError> {
         let refused = |source| CaptureError::Open {
             interface: name.to_owned(),
             source,
@@ -259,6 +262,13 @@ impl Device {
         {
             log::warn!("{name}: capturing without a kernel filter, {filter:?} cannot be used: {error}");
         }
+        let link = LinkType::from_number(capture.get_datalink().0);
+        if let Some(early_exit) = options.early_exit.get(usize::from(number))
+            && options.filter.as_deref() == Some(KERNEL_FILTER)
+            && let Err(error) = early_exit.attach(capture.as_fd(), link)
+        {
+            log::warn!("{name}: capturing without early exit: {error}");
+        }
         if let Some(group) = options.fanout {
             join_fanout(&capture, group).map_err(|source| CaptureError::Kernel {
                 interface: name.to_owned(),
@@ -266,7 +276,6 @@ impl Device {
                 source,
             })?;
         }
-        let link = LinkType::from_number(capture.get_datalink().0);
         let stats = pcap::Stat {
             received: 0,
             dropped: 0,

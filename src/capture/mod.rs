@@ -5,6 +5,7 @@
 //! Frames that the kernel drops are counted here; frames that a full queue drops are counted by its owner.
 
 mod batch;
+mod early_exit;
 mod file;
 mod interface;
 mod live;
@@ -15,6 +16,7 @@ mod stop;
 
 pub use crate::packet::LinkType;
 pub use batch::{FrameBatch, FrameMeta};
+pub use early_exit::{EarlyExit, EarlyExitError, LeftOut};
 pub use file::{FileError, FileSource};
 pub use interface::interface_names;
 pub use live::LiveCapture;

@@ -1,10 +1,12 @@
 //! How to capture live, and why it cannot be done.
 
+use super::EarlyExit;
 use std::io;
 use std::time::Duration;
 
 /// The kernel filter. It drops what is certainly of no use and passes everything else, so VLAN, QinQ, PPPoE,
-/// MPLS, tunnels, fragments and extension headers need no word here, and it compiles on every link type.
+/// MPLS, tunnels, fragments and extension headers need no word here, and it compiles on every link type. The filter of
+/// the early exit drops the same.
 pub const KERNEL_FILTER: &str = "not (arp or icmp or icmp6 or ip proto 50 or ip6 proto 50)";
 
 /// How to capture. One value serves all interfaces.
@@ -32,6 +34,9 @@ pub struct LiveOptions {
     /// An interface that does not exist at the start is waited for. Default off: it is an error, mostly a typing
     /// error.
     pub wait_for_interface: bool,
+    /// Where flows end in the kernel, by the number of the interface; those without one get all frames. Loaded for
+    /// `snaplen`; acts only beside [`KERNEL_FILTER`]. Default none.
+    pub early_exit: Vec<EarlyExit>,
 }
 
 impl Default for LiveOptions {
@@ -44,6 +49,7 @@ impl Default for LiveOptions {
             filter: Some(KERNEL_FILTER.to_owned()),
             fanout: None,
             wait_for_interface: false,
+            early_exit: Vec::new(),
         }
     }
 }

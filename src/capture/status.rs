@@ -1,6 +1,6 @@
 //! What a live capture tells: frames, whether more can come, and how many the kernel lost.
 
-use super::{FrameBatch, FrameMeta};
+use super::{FrameBatch, FrameMeta, LeftOut};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,6 +64,10 @@ pub struct KernelStats {
     pub dropped: u64,
     /// Frames dropped by the interface or its driver.
     pub if_dropped: u64,
+    /// Frames of settled flows that ended in the kernel: the early exit.
+    pub left_out: u64,
+    /// Bytes of these frames.
+    pub left_out_bytes: u64,
 }
 
 /// [`KernelStats`] that other threads can read; brought up to date twice a second.
@@ -72,6 +76,8 @@ pub struct KernelCounters {
     received: AtomicU64,
     dropped: AtomicU64,
     if_dropped: AtomicU64,
+    left_out: AtomicU64,
+    left_out_bytes: AtomicU64,
 }
 
 impl KernelCounters {
@@ -81,6 +87,8 @@ impl KernelCounters {
             received: self.received.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             if_dropped: self.if_dropped.load(Ordering::Relaxed),
+            left_out: self.left_out.load(Ordering::Relaxed),
+            left_out_bytes: self.left_out_bytes.load(Ordering::Relaxed),
         }
     }
 
@@ -93,5 +101,11 @@ impl KernelCounters {
             .fetch_add(grown(before.dropped, now.dropped), Ordering::Relaxed);
         self.if_dropped
             .fetch_add(grown(before.if_dropped, now.if_dropped), Ordering::Relaxed);
+    }
+
+    /// Shows what ended early since the start.
+    pub(super) fn show(&self, LeftOut { frames, bytes }: LeftOut) {
+        self.left_out.store(frames, Ordering::Relaxed);
+        self.left_out_bytes.store(bytes, Ordering::Relaxed);
     }
 }

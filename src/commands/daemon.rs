@@ -70,6 +70,7 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         "capabilities",
         "system_calls",
         "files",
+        "early_exit",
     ] {
         writeln!(out, "{key:<24} {}", show(status.get(key)))?;
     }
@@ -81,12 +82,13 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     {
         writeln!(
             out,
-            "interface {:<14} {}, {} frames, {} dropped by the kernel, {} by the interface",
+            "interface {:<14} {}, {} frames, {} dropped by the kernel, {} by the interface, {} ended early",
             show(interface.get("name")),
             show(interface.get("state")),
             show(interface.get("received")),
             show(interface.get("dropped")),
             show(interface.get("if_dropped")),
+            show(interface.get("left_out")),
         )?;
     }
     for group in ["bans", "xdp", "counters"] {

@@ -189,6 +189,8 @@ pub struct Config {
     /// Longest time that a packet waits in the kernel's ring.
     #[serde(with = "values::duration")]
     pub capture_delay: Duration,
+    /// Settled flows end in the kernel.
+    pub early_exit: bool,
     /// File that gets every recognised flow with the beginning of its payload; none when empty.
     pub detection_log: PathBuf,
     /// How detections are written.
@@ -282,6 +284,7 @@ impl Default for Config {
             snaplen: 4_352,
             buffer_size: 16 * 1024 * 1024,
             capture_delay: Duration::from_millis(2),
+            early_exit: false,
             detection_log: PathBuf::new(),
             detection_log_format: LineFormat::Text,
             detection_log_payload: false,

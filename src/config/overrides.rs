@@ -208,6 +208,11 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture_delay: Option<String>,
 
+    /// Have packets of settled flows end in the kernel; the start needs CAP_BPF
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_exit: Option<bool>,
+
     /// File that gets every recognised flow with the beginning of its payload
     #[arg(long, value_name = "FILE", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

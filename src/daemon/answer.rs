@@ -115,6 +115,8 @@ impl Daemon {
                     "received": interface.stats.received,
                     "dropped": interface.stats.dropped,
                     "if_dropped": interface.stats.if_dropped,
+                    "left_out": interface.stats.left_out,
+                    "left_out_bytes": interface.stats.left_out_bytes,
                 })
             })
             .collect();
@@ -145,6 +147,7 @@ impl Daemon {
             "capabilities": self.confinement.capabilities,
             "system_calls": self.confinement.system_calls.name(),
             "files": self.confinement.files.name(),
+            "early_exit": self.early_exits.state,
             "interfaces": interfaces,
             "bans": bans,
             "counters": counters,

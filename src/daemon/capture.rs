@@ -7,8 +7,8 @@ use crossbeam_channel::Sender;
 use log::{info, warn};
 
 use crate::capture::{
-    CaptureError, CaptureStatus, FrameBatch, FrameMeta, FrameSink, KernelCounters, KernelStats, LiveCapture,
-    LiveOptions, Stop,
+    CaptureError, CaptureStatus, EarlyExit, FrameBatch, FrameMeta, FrameSink, KernelCounters, KernelStats,
+    LiveCapture, LiveOptions, Stop,
 };
 use crate::config::Config;
 use crate::pipeline::{Dispatcher, Workers};
@@ -75,6 +75,7 @@ impl Captures {
     pub(super) fn start(
         config: &Config,
         interfaces: &[String],
+        early_exit: &[EarlyExit],
         workers: &Workers,
         stop: &Stop,
         patient: bool,
@@ -84,6 +85,7 @@ impl Captures {
             snaplen: config.snaplen,
             timeout: config.capture_delay,
             wait_for_interface: patient,
+            early_exit: early_exit.to_vec(),
             ..LiveOptions::default()
         };
         let mut opened = Vec::new();
@@ -168,8 +170,8 @@ impl Captures {
         for (interface, counters) in self.counters {
             let stats = counters.stats();
             info!(interface;
-                "{} frames received, {} dropped by the kernel, {} by the interface",
-                stats.received, stats.dropped, stats.if_dropped
+                "{} frames received, {} dropped by the kernel, {} by the interface, {} ended early",
+                stats.received, stats.dropped, stats.if_dropped, stats.left_out
             );
         }
         outcome

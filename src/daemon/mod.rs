@@ -1,15 +1,16 @@
 //! Watching: wires capture, pipeline, judge, ban manager and kernel set together, and alone reads the clock.
 //!
 //! The calling thread is the judge's: it hears reports, bans, and is the only one that writes to the kernel.
-//! Order at the start: configuration, network, fewer rights, kernel set, captures, workers, capture threads; what is
-//! missing stops the start before a packet is read. Order at the end: captures stop, queues drain, bans stay (or are
-//! lifted when so configured). What is remembered of them and the control socket are there before the captures.
+//! Order at the start: configuration, network, early exit, fewer rights, kernel set, captures, workers, capture threads;
+//! what is missing stops the start before a packet is read. Order at the end: captures stop, queues drain, bans stay (or
+//! are lifted when so configured). What is remembered of them and the control socket are there before the captures.
 
 mod addresses;
 mod answer;
 mod capture;
 mod connections;
 mod decided;
+mod early_exit;
 mod explain;
 #[cfg(test)]
 mod flood_tests;
@@ -50,6 +51,7 @@ use addresses::Answerable;
 use capture::Captures;
 use connections::Connections;
 use decided::{Decided, Decision, Fate};
+use early_exit::EarlyExits;
 use memory::Memory;
 use monitored::Monitored;
 use notify::ServiceManager;
@@ -74,9 +76,12 @@ const TICK: Duration = Duration::from_millis(500);
 /// # Errors
 /// When the start fails, or a worker or capture thread ends by an error later.
 pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
-    // What root's view of the machine tells is read first, and no thread runs before rights are given up.
+    // What needs root's view of the machine or rights for a moment comes first, and no thread runs before they are
+    // given up.
     let network = Network::read()?;
     let token = Token::configured(config)?;
+    let interfaces = config.watched(&network);
+    let early_exits = EarlyExits::load(config, interfaces.len());
     let confinement = sandbox::enter(&config.rights(overrides))?;
     for note in &confinement.notes {
         warn!("{note}");
@@ -86,7 +91,6 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     let hangup = Arc::new(AtomicBool::new(false));
     on_signals(stop.clone(), Arc::clone(&hangup))?;
     let watcher = Watcher::new()?;
-    let interfaces = config.watched(&network);
     anyhow::ensure!(
         !interfaces.is_empty(),
         "interface auto: there is no default route; name the interface with --interface"
@@ -108,6 +112,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     let mut daemon = Daemon {
         config: config.clone(),
         confinement,
+        early_exits,
         overrides: overrides.clone(),
         tuning: Published::new(config.tuning(&interfaces)),
         service_manager: ServiceManager::new(),
@@ -152,6 +157,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
 struct Daemon {
     config: Config,
     confinement: Confinement,
+    early_exits: EarlyExits,
     /// What was typed: it stays in force when the configuration is read again.
     overrides: Overrides,
     tuning: Published<PerInterface<btblocker_detectors::Options>>,
@@ -197,6 +203,7 @@ impl Daemon {
             hasher: FlowHasher::random(),
             samples: taps.samples,
             packets: taps.packets,
+            early_exit: self.early_exits.loaded.clone(),
             ..Settings::new(config.flows_per_worker(self.interfaces.len()))
         };
         let (ingress, board) = (self.ingress.clone(), self.board.clone());
@@ -213,7 +220,8 @@ impl Daemon {
         let existing = interface_names();
         let patient =
             self.service_manager.is_there() || self.interfaces.iter().any(|name| existing.contains(name));
-        let captures = Captures::start(config, &self.interfaces, &workers, stop, patient)?;
+        let early_exit = &self.early_exits.loaded;
+        let captures = Captures::start(config, &self.interfaces, early_exit, &workers, stop, patient)?;
         // Set once: nobody else sets it.
         let _ = served.interfaces.set(captures.counters());
         info!(

@@ -44,6 +44,17 @@ impl FlowKey {
         };
         (key, from_low)
     }
+    /// The same as numbers: lesser address, upper half first, greater address, then 32 bits of the lesser port, 16 of the
+    /// greater one and 16 of the protocol's number.
+    pub const fn words(&self) -> [u64; 5] {
+        let [low, high] = [self.low_address, self.high_address];
+        let protocol = match self.transport {
+            Transport::Tcp => 6,
+            Transport::Udp => 17,
+        };
+        let ports = (self.low_port as u64) << 32 | (self.high_port as u64) << 16;
+        [low[0], low[1], high[0], high[1], ports | protocol]
+    }
     /// The key of a place where no flow is.
     pub(super) const fn vacant() -> Self {
         Self {

@@ -12,6 +12,13 @@ pub const TCP_HALF_OPEN_MICROS: u64 = 20_000_000;
 pub const TCP_CLOSED_MICROS: u64 = 10_000_000;
 /// The shortest of these: a flow that was silent for less is alive.
 pub const SHORTEST_IDLE_MICROS: u64 = TCP_CLOSED_MICROS;
+/// So long after one of its packets, packets of a settled flow may end in the kernel. Less than any flow that was silent
+/// takes to end, and packet time may run somewhat faster than the kernel's.
+pub const EARLY_EXIT_MICROS: u64 = 8_000_000;
+const _: () = assert!(EARLY_EXIT_MICROS < SHORTEST_IDLE_MICROS);
+/// The kernel is told of a settled flow once in so many of its packets: most flows never have so many, and one that
+/// goes on needs no more than two of them in [`EARLY_EXIT_MICROS`].
+pub const EARLY_EXIT_STEP: u64 = 8;
 /// A SYN with another sequence number on a flow that was silent for so long begins a new flow, closed or not:
 /// the end of the old one was not captured.
 pub const REUSE_IDLE_MICROS: u64 = 10_000_000;

@@ -21,7 +21,7 @@ use crate::sink::LineFormat;
 use line::Line;
 pub use repeats::Repeats;
 
-/// Starts writing log lines to standard error. [`log::set_max_level`] changes the level later.
+/// Starts writing log lines to standard error, those of libbpf among them. [`log::set_max_level`] changes the level later.
 pub fn start(level: LevelFilter, format: LineFormat) {
     let journal = is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
     let repeats = Mutex::new(Repeats::default());
@@ -30,6 +30,10 @@ pub fn start(level: LevelFilter, format: LineFormat) {
         .format(move |out, record| write(out, record, format, journal, &repeats))
         .init();
     log::set_max_level(level);
+    #[cfg(any(feature = "xdp", feature = "early-exit"))]
+    libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Warn, |_, text| {
+        log::debug!("libbpf: {}", text.trim_end());
+    })));
 }
 
 fn write(

@@ -145,6 +145,16 @@ fn interfaces(text: &mut String, interfaces: &[(String, KernelStats)]) {
             .sample(&[("interface", name), ("place", "kernel")], stats.dropped)
             .sample(&[("interface", name), ("place", "interface")], stats.if_dropped);
     }
+    let help = "Frames of settled flows that ended in the kernel (early_exit); nothing else counts them.";
+    let mut left_out = family(text, "counter", "interface_left_out_total", help);
+    for (name, stats) in interfaces {
+        left_out.sample(&[("interface", name)], stats.left_out);
+    }
+    let help = "Bytes of these frames.";
+    let mut bytes = family(text, "counter", "interface_left_out_bytes_total", help);
+    for (name, stats) in interfaces {
+        bytes.sample(&[("interface", name)], stats.left_out_bytes);
+    }
 }
 
 fn recognised(text: &mut String, now: &Snapshot<'_>) {
@@ -260,6 +270,8 @@ mod tests {
             received: 7,
             dropped: 2,
             if_dropped: 1,
+            left_out: 9,
+            left_out_bytes: 900,
         };
         let text = exposition(&Snapshot {
             version: "1\"\\\n",
@@ -279,6 +291,8 @@ mod tests {
             r#"btblocker_interface_received_total{interface="wg0"} 7"#,
             r#"btblocker_interface_dropped_total{interface="wg0",place="kernel"} 2"#,
             r#"btblocker_interface_dropped_total{interface="wg0",place="interface"} 1"#,
+            r#"btblocker_interface_left_out_total{interface="wg0"} 9"#,
+            r#"btblocker_interface_left_out_bytes_total{interface="wg0"} 900"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
         }

@@ -2,14 +2,16 @@
 
 use super::recent::RecentPackets;
 use super::{Published, Reader};
-use crate::capture::{FrameBatch, FrameMeta};
+use crate::capture::{EarlyExit, FrameBatch, FrameMeta};
 use crate::event::{PacketSender, SampleSender};
-use crate::flow::{FlowCounts, FlowHasher, FlowTable, Handle, Inspected, Remembered, Touched, limits};
+use crate::flow::{
+    FlowCounts, FlowHasher, FlowKey, FlowTable, Handle, Inspected, Remembered, Touched, limits,
+};
 use crate::judge::{FlowId, LearnedPeer, Report, Sighting};
 use crate::metrics::Counters;
 use crate::network::{Ingress, PerInterface};
 use crate::packet::{self, LinkType, PacketView, Reassembler, Skip, TransportView};
-use btblocker_detectors::{Endpoint, Ends, Findings, Options, Timestamp, Transport};
+use btblocker_detectors::{Endpoint, Ends, Findings, Options, Side, Timestamp, Transport};
 use std::num::NonZeroU32;
 
 /// What an inspection is made with.
@@ -29,6 +31,8 @@ pub struct Settings {
     pub samples: Option<SampleSender>,
     /// Where the packets of flows that give evidence go, if anybody wants them.
     pub packets: Option<PacketSender>,
+    /// Where settled flows can end in the kernel, by the number of the interface; empty: nowhere.
+    pub early_exit: Vec<EarlyExit>,
 }
 
 impl Settings {
@@ -42,6 +46,7 @@ impl Settings {
             hasher: FlowHasher::random(),
             samples: None,
             packets: None,
+            early_exit: Vec::new(),
         }
     }
 }
@@ -67,6 +72,7 @@ struct Shard {
     counters: Counters,
     samples: Option<SampleSender>,
     recent: Option<RecentPackets>,
+    early_exit: Vec<EarlyExit>,
 }
 
 /// The bytes that a packet was read from.
@@ -94,6 +100,7 @@ impl Inspection {
                 counters: Counters::default(),
                 samples: settings.samples.clone(),
                 recent: settings.packets.clone().map(RecentPackets::new),
+                early_exit: settings.early_exit.clone(),
             },
         }
     }
@@ -220,9 +227,31 @@ impl Shard {
         };
         if touched.settled {
             self.counters.settled += 1;
+            if !self.early_exit.is_empty() {
+                self.end_early(meta, packet, touched.handle);
+            }
             return;
         }
         self.inspect(meta, captured, packet, touched, out);
+    }
+
+    /// Tells the kernel of a settled flow that goes on.
+    #[inline(never)]
+    fn end_early(&self, meta: &FrameMeta, packet: &PacketView<'_>, flow: Handle) {
+        let sent = |side| {
+            self.table
+                .sent(flow, side)
+                .map_or(0, |(packets, _)| u64::from(packets))
+        };
+        let packets = sent(Side::Originator) + sent(Side::Responder);
+        // The kernel does not look into tunnels.
+        if !packets.is_multiple_of(limits::EARLY_EXIT_STEP) || packet.tunnel.is_some() {
+            return;
+        }
+        if let Some(early_exit) = self.early_exit.get(usize::from(meta.interface)) {
+            let flow = FlowKey::of(packet).0.words();
+            early_exit.settled(&flow, meta.at, limits::EARLY_EXIT_MICROS);
+        }
     }
 
     /// The way of packets whose flow is not settled, kept apart so that the way of the others stays short.

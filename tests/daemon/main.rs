@@ -13,6 +13,8 @@ mod check;
 mod clock;
 mod commands;
 mod death;
+#[cfg(feature = "early-exit")]
+mod early_exit;
 mod faults;
 mod healing;
 mod interfaces;

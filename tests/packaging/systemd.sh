@@ -167,6 +167,19 @@ inside systemctl daemon-reload
 configure 'interface = "lan0"'
 inside systemctl start btblocker
 
+step "early exit with its drop-in"
+cp "$tree/contrib/systemd/early-exit.conf" "$dropins/"
+inside systemctl daemon-reload
+configure 'interface = "lan0"' 'early_exit = true'
+inside systemctl restart btblocker || fail "it does not start"
+said=$(inside btblocker status) || fail "it does not answer"
+grep -Eq "^early_exit +on$" <<<"$said" || fail "settled flows do not end early: $said"
+grep -Eq "^capabilities +CAP_NET_ADMIN, CAP_NET_RAW$" <<<"$said" || fail "it keeps what it needed at the start only: $said"
+rm "$dropins/early-exit.conf"
+inside systemctl daemon-reload
+configure 'interface = "lan0"'
+inside systemctl restart btblocker
+
 step "a peer handshake leads to a ban"
 # A peer handshake in both directions.
 cat >"$root/usr/bin/handshake" <<'END'

@@ -5,9 +5,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Once;
 
-use libbpf_rs::{MapCore, Object, ObjectBuilder, PrintLevel};
+use libbpf_rs::{MapCore, Object, ObjectBuilder};
 
 use super::interface::Framing;
 use super::maps::{Maps, SHAPES};
@@ -44,13 +43,6 @@ impl Program {
 
 /// Loads the program with maps of the configured size, or with the pinned maps where there are some.
 pub(super) fn load(options: &Options, pins: Option<&Pins>) -> Result<(Program, Maps), BackendError> {
-    static PRINT_TO_LOG: Once = Once::new();
-    PRINT_TO_LOG.call_once(|| {
-        libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
-            log::debug!("libbpf: {}", text.trim_end())
-        })));
-    });
-
     let path = options.xdp_object.as_deref();
     let name = path.unwrap_or(Path::new("embedded object")).display().to_string();
     let failed = |action: &'static str| {

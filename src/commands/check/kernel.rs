@@ -5,6 +5,7 @@ use super::{Finding, chain};
 use crate::backend::XdpSupport;
 use crate::backend::{self, BackendKind, ProofError, XdpMode, XdpPin};
 use crate::ban::BackendError;
+use crate::capture::EarlyExit;
 use crate::config::Config;
 use crate::network::Network;
 
@@ -85,6 +86,24 @@ fn xdp_finding(what: String, support: XdpSupport, mode: XdpMode) -> Finding {
             "this kernel does not say what the driver can (Linux 6.3 does); the daemon tries when it starts",
         ),
     }
+}
+
+/// Whether settled flows can end in the kernel, if they are to.
+pub(super) fn early_exit(config: &Config, findings: &mut Vec<Finding>) {
+    if !config.early_exit {
+        return;
+    }
+    let what = "early exit of settled flows";
+    findings.push(match EarlyExit::load(config.snaplen) {
+        Ok(_) => Finding::ok(format!("{what} can be loaded")),
+        Err(error) => Finding::warn(
+            what,
+            format!(
+                "{}; without it all is recognised, too, for more CPU time",
+                chain(error)
+            ),
+        ),
+    });
 }
 
 /// Whether sets and rules are there.

@@ -88,6 +88,7 @@ pub fn check(config: &Config, format: Format, out: &mut dyn Write) -> anyhow::Re
     let mut findings = Vec::new();
     surroundings::privileges(config, &mut findings);
     kernel::facilities(config, &network, &mut findings);
+    kernel::early_exit(config, &mut findings);
     surroundings::interfaces(config, &network, &mut findings);
     kernel::xdp(config, &network, &mut findings);
     kernel::sets_and_rules(config, &network, &mut findings);
