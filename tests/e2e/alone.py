@@ -17,10 +17,9 @@ TOKEN = "correct-horse-battery-staple"
 
 def start(binary: str, work: Path, *options: str) -> Program:
     """A daemon that watches `watched` and serves metrics and page on LISTEN; TOKEN lifts bans."""
-    for words in ("lo up", "watched up", "peer up"):
-        if words.startswith("watched"):
-            subprocess.run("ip link add watched type veth peer name peer".split(), check=True)
-        subprocess.run(["ip", "link", "set", *words.split()], check=True)
+    subprocess.run("ip link add watched type veth peer name peer".split(), check=True)
+    for device in ("lo", "watched", "peer"):
+        subprocess.run(["ip", "link", "set", device, "up"], check=True)
     token = work / "token"
     token.write_text(TOKEN)
     token.chmod(0o600)
