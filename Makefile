@@ -10,8 +10,8 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 RUN_WITH ?= $(SUDO)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev libpcap-dev libipset-dev libnftnl-dev libmnl-dev \
-	libbpf-dev libelf-dev zlib1g-dev
+LIBRARIES := libpcap-dev libipset-dev libnftnl-dev libmnl-dev libbpf-dev libelf-dev zlib1g-dev
+BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev $(LIBRARIES)
 RUN_PACKAGES := iproute2 nftables iptables ipset
 TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
 	openssh-server openssh-client
@@ -21,7 +21,8 @@ LINT_PACKAGES := shellcheck
 DEB_PACKAGES := dpkg-dev lintian
 PACKAGING_PACKAGES := $(DEB_PACKAGES) systemd-container debootstrap nix-bin iputils-ping rpm
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-ARCH := $(shell uname -m)
+MACHINE := $(shell uname -m)
+ARCH := $(MACHINE)
 SCRIPTS := .ci/run $(wildcard contrib/*.sh tests/*.sh benches/*.sh tests/packaging/*.sh)
 
 # Tests that make network namespaces need root: cargo builds as the user and starts the built tests through sudo.
@@ -108,31 +109,51 @@ deb: build manual ## build the Debian package into target/debian and examine it 
 	cargo deb --no-build --locked --strip
 	lintian --fail-on error target/debian/*.deb
 
+# Programs of binutils that know ARCH, and what is built for it.
+ifeq ($(ARCH),$(MACHINE))
+TOOLS :=
+BUILT := target/release/btblocker
+else
+TOOLS := $(ARCH)-linux-gnu-
+BUILT := target/$(ARCH)-unknown-linux-gnu/release/btblocker
+endif
+
+.PHONY: cross
+cross: setup
+	contrib/cross-build.sh $(ARCH) $(LIBRARIES)
+
 RELEASE := btblocker-$(VERSION)-$(ARCH)-linux-gnu
 # The newest version of glibc of which the program uses a symbol.
-GLIBC = $(shell objdump -T target/release/btblocker | sed -n 's/.*GLIBC_\([0-9.]*\).*/\1/p' | sort -Vu | tail -n 1)
+GLIBC = $(shell $(TOOLS)objdump -T $(BUILT) | sed -n 's/.*GLIBC_\([0-9.]*\).*/\1/p' | sort -Vu | tail -n 1)
 
 .PHONY: release
-release: build manual ## build the release archive with its checksum into target/release-archive
-	rm -rf target/release-archive
-	install -D -m 755 target/release/btblocker target/release-archive/$(RELEASE)/btblocker
-	strip target/release-archive/$(RELEASE)/btblocker
+release: $(if $(TOOLS),cross,build) manual ## build the release archive with its checksum into target/release-archive; ARCH=aarch64 for another processor
+	rm -rf target/release-archive/$(RELEASE)*
+	install -D -m 755 $(BUILT) target/release-archive/$(RELEASE)/btblocker
+	$(TOOLS)strip target/release-archive/$(RELEASE)/btblocker
 	cp -r contrib docs README.md SECURITY.md LICENSE CHANGELOG.md target/manual target/release-archive/$(RELEASE)/
 	printf 'Needs glibc %s or newer, and:\n%s\n' '$(GLIBC)' \
-		"$$(objdump -p target/release/btblocker | sed -n 's/ *NEEDED *//p' | grep -v '^lib[cm]\.')" \
+		"$$($(TOOLS)objdump -p $(BUILT) | sed -n 's/ *NEEDED *//p' | grep -v '^lib[cm]\.')" \
 		>target/release-archive/$(RELEASE)/REQUIREMENTS
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$$(git log -1 --format=%ct) -C target/release-archive \
 		-cf - $(RELEASE) | gzip -9n >target/release-archive/$(RELEASE).tar.gz
 	rm -r target/release-archive/$(RELEASE)
-	cd target/release-archive && sha256sum $(RELEASE).tar.gz >SHA256SUMS && cat SHA256SUMS
+	cd target/release-archive && sha256sum btblocker-$(VERSION)-*.tar.gz >SHA256SUMS && cat SHA256SUMS
 
 .PHONY: test-packaging
-test-packaging: deb ## systemd, Debian package and NixOS module, each in containers and evaluations of their own
+test-packaging: deb ## systemd, deb, rpm, NixOS module and container, each in containers and evaluations of their own
 	@contrib/install-packages.sh $(PACKAGING_PACKAGES)
 	$(SUDO) tests/packaging/systemd.sh target/release/btblocker
 	$(SUDO) tests/packaging/deb.sh target/debian/*.deb
+	tests/packaging/rpm.sh target/release/btblocker target/manual target/debian/*.deb
 	tests/packaging/nix.sh target/release/btblocker
 	$(SUDO) env "PATH=$$PATH" tests/packaging/container.sh
+	$(SUDO) tests/packaging/image.sh
+
+.PHONY: test-cross
+test-cross: cross build ## ARCH=aarch64: build for that processor, and replay all recorded cases in an emulator
+	@contrib/install-packages.sh qemu-user
+	tests/packaging/cross.sh $(ARCH) target/release/btblocker
 
 .PHONY: ci
 ci: lint xdp test e2e ## everything that must hold before a release
