@@ -52,14 +52,14 @@ inside ip addr add 192.0.2.1/24 dev lan0
 inside ip link set lan0 up
 ip -n "$name" addr add 192.0.2.9/24 dev lan1
 ip -n "$name" link set lan1 up
-"$engine" exec "$name" btblocker status >/dev/null || fail "the health check fails"
+"$engine" exec "$name" /usr/bin/btblocker status >/dev/null || fail "the health check fails"
 
 step "a ban drops"
 from_peer() { ip netns exec "$name" ping -q -c 1 -W "$1" 192.0.2.1 >/dev/null; }
 from_peer 5 || fail "packets do not pass without a ban"
-"$engine" exec "$name" btblocker ban 192.0.2.9
+"$engine" exec "$name" /usr/bin/btblocker ban 192.0.2.9
 if from_peer 1; then fail "packets of a banned host pass"; fi
-"$engine" exec "$name" btblocker unban 192.0.2.9
+"$engine" exec "$name" /usr/bin/btblocker unban 192.0.2.9
 from_peer 5 || fail "packets do not pass after the ban was lifted"
 
 step "it stops on its signal"
