@@ -68,7 +68,7 @@ mkdir -p "$root/etc/btblocker"
 said=$(systemd-analyze verify --root="$root" btblocker.service 2>&1 | grep -F btblocker || true)
 [ -z "$said" ] || { echo "$said" >&2; exit 1; }
 # Drop-ins that this version of systemd knows are verified with the unit.
-for variant in none xdp; do
+for variant in none xdp early-exit; do
     mkdir -p "$work/$variant/btblocker.service.d"
     cp "$unit" "$work/$variant/"
     [ "$variant" = none ] || cp "$tree/contrib/systemd/$variant.conf" "$work/$variant/btblocker.service.d/"
