@@ -15,12 +15,12 @@
 use memchr::memmem;
 
 use crate::bencode::{self, Dict, Value};
-use crate::peer_message::is_extended_handshake;
+use crate::peer_message::extended_handshakes;
 use crate::wire::{array_at, byte_at, u32_at};
 use crate::{Client, Confidence, Endpoint, Evidence, Findings, Learned, LearnedFrom, Side, Technique};
 
-/// Most messages that are looked at in one buffer.
-const MOST_CANDIDATES: usize = 16;
+/// Most messages that are looked at in one buffer: each may be read to the buffer's end.
+const MOST_CANDIDATES: usize = 4;
 
 /// Extension ids that the two ends announced, by side: 0 stands for none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,13 +85,9 @@ pub(crate) fn find(
     findings: &mut Findings,
     mut found: impl FnMut(&mut Findings, Evidence),
 ) {
-    let handshakes = memmem::find_iter(bytes, b"\x14\x00d").map(|at| at.checked_sub(4));
+    let handshakes = extended_handshakes(bytes, MOST_CANDIDATES);
     let exchanges = memmem::find_iter(bytes, b"d5:added").map(|at| at.checked_sub(6));
     let metadata = memmem::find_iter(bytes, b"d8:msg_typei").map(|at| at.checked_sub(6));
-    let handshakes = handshakes
-        .take(MOST_CANDIDATES)
-        .flatten()
-        .filter(|&at| is_extended_handshake(bytes, at));
     for at in handshakes.chain(exchanges.chain(metadata).take(MOST_CANDIDATES).flatten()) {
         let Some(length @ 3..0x1_0000) = u32_at(bytes, at) else {
             continue;

@@ -23,6 +23,8 @@ use crate::{Class, Client, Confidence, Evidence, InfoHash, Side, Technique};
 
 /// Length byte and name of the protocol.
 pub const PREFIX: &[u8; 20] = b"\x13BitTorrent protocol";
+/// The first two of these bytes.
+pub(crate) const MARK: [u8; 2] = [PREFIX[0], PREFIX[1]];
 /// Bytes of a complete handshake.
 pub const HANDSHAKE_BYTES: usize = 68;
 /// Offset behind the reserved bits.
@@ -90,6 +92,11 @@ pub fn find_from(bytes: &[u8], from: usize) -> Option<(usize, Handshake)> {
         best = best.or(Some((at, found)));
     }
     best
+}
+
+/// Whether `bytes` begin with the handshake of another product.
+pub(crate) fn is_foreign(bytes: &[u8]) -> bool {
+    foreign(bytes).is_some()
 }
 
 fn foreign(bytes: &[u8]) -> Option<(usize, Handshake)> {
@@ -166,12 +173,15 @@ fn fits_before(before: &[u8]) -> bool {
     }
     // 64 uniform bytes repeat one value more than four times, or hold more than four zeros, with a
     // probability below 1e-4; headers in front of recorded packets do both.
-    let highest = near
-        .iter()
-        .map(|&value| near.iter().filter(|&&other| other == value).count())
-        .max();
+    let mut counts = [0_u8; 256];
+    let is_rare = near.iter().all(|byte| {
+        counts.get_mut(usize::from(*byte)).is_some_and(|count| {
+            *count += 1;
+            *count <= 4
+        })
+    });
     let printable = near.iter().filter(|byte| (0x20..0x7F).contains(*byte)).count();
-    highest.is_some_and(|count| count <= 4) && printable * 4 <= near.len() * 3
+    is_rare && printable * 4 <= near.len() * 3
 }
 
 fn ends_in_handshake(before: &[u8]) -> bool {

@@ -20,10 +20,14 @@ use memchr::memmem;
 use crate::wire::{byte_at, u32_at};
 use crate::{Confidence, Evidence, Side, Technique};
 
+/// Every message has a length below 65,536 in four bytes in front.
+pub(crate) const MARK: [u8; 2] = [0, 0];
 /// Size of a block, the unit of requests (BEP 3: "all current implementations use 2^14").
 pub const BLOCK_BYTES: u32 = 16_384;
 /// Indices of pieces, offsets in pieces: larger ones are not found in torrents.
 const INDEX_LIMIT: u32 = 1 << 24;
+/// The key of the map of extensions, and the beginning of that.
+const MAP: &[u8] = b"1:md";
 /// Most occurrences of one needle that are looked at in one buffer: bounds the work on hostile bytes.
 const MOST_CANDIDATES: usize = 256;
 
@@ -143,33 +147,41 @@ fn allowed_fast(bytes: &[u8], at: usize) -> Option<Hit> {
 }
 
 fn extended_handshake(bytes: &[u8]) -> Option<Hit> {
-    memmem::find_iter(bytes, b"\x14\x00d")
-        .take(MOST_CANDIDATES)
-        .filter_map(|at| at.checked_sub(4))
-        .find(|&at| is_extended_handshake(bytes, at))
+    extended_handshakes(bytes, MOST_CANDIDATES)
+        .next()
         .map(|at| Hit::new(Technique::Extension, "extended-handshake", at))
 }
 
-/// Whether an extended handshake begins at `at`: first a key of 1 to 19 letters, and `m` among the keys.
-pub(crate) fn is_extended_handshake(bytes: &[u8], at: usize) -> bool {
-    let Some(length @ 3..0x4100) = u32_at(bytes, at) else {
-        return false;
+/// Where extended handshakes begin, of the first `most` places that look alike: first a key of 1 to 19 letters, and `m`
+/// among the keys. The time grows with the bytes, not with their product with the places.
+pub(crate) fn extended_handshakes(bytes: &[u8], most: usize) -> impl Iterator<Item = usize> {
+    let mut maps = None;
+    memmem::find_iter(bytes, b"\x14\x00d")
+        .take(most)
+        .filter_map(|at| at.checked_sub(4))
+        .filter(move |&at| {
+            let Some((begin, end)) = entries(bytes, at) else {
+                return false;
+            };
+            let maps = maps.get_or_insert_with(|| memmem::find_iter(bytes, MAP).peekable());
+            while maps.next_if(|map| *map < begin).is_some() {}
+            maps.peek().is_some_and(|map| map + MAP.len() <= end)
+        })
+}
+
+/// Where the keys of an extended handshake at `at` begin and end, when what is in front of them and the first of
+/// them are right.
+fn entries(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let length @ 3..0x4100 = u32_at(bytes, at)? else {
+        return None;
     };
-    let Ok(length) = usize::try_from(length) else {
-        return false;
-    };
-    let Some(message) = bytes.get(at + 4..) else {
-        return false;
-    };
-    let message = message.get(..length).unwrap_or(message);
-    let Some(dictionary) = message.strip_prefix(b"\x14\x00d") else {
-        return false;
-    };
-    let key = matches!(
-        dictionary,
+    let begin = at + 7;
+    let end = bytes.len().min(at + 4 + usize::try_from(length).ok()?);
+    let is_key = matches!(
+        bytes.get(begin..end)?,
         [b'1'..=b'9', b':', ..] | [b'1', b'0'..=b'9', b':', ..]
     );
-    key && memmem::find(dictionary, b"1:md").is_some()
+    is_key.then_some((begin, end))
 }
 
 /// Whether a piece index and an offset of a block follow.

@@ -201,7 +201,12 @@ impl Direction {
             return;
         };
         room.copy_from_slice(new);
-        mark(covered, at, at + new.len());
+        if at == usize::from(self.ordered) {
+            // Nobody asks for marks in front of what is ordered. It fits: the buffer ends before.
+            self.ordered += u16::try_from(new.len()).unwrap_or(0);
+        } else {
+            mark(covered, at, at + new.len());
+        }
         while let Some(word) = covered.get(usize::from(self.ordered) / 64) {
             let shift = self.ordered % 64;
             let run = (!(word >> shift)).trailing_zeros().min(u32::from(64 - shift));

@@ -22,9 +22,10 @@ use crate::http::Asked;
 use crate::reported::Reported;
 use crate::socks::{self, Negotiation};
 use crate::stream::{Direction, Flights};
+use crate::wire::holds_pair;
 use crate::{
     Class, Confidence, Endpoint, Evidence, Findings, Options, Progress, Side, StreamBuffers, Technique,
-    Timestamp,
+    Timestamp, peer_message,
 };
 
 /// Segments with payload that are read while nothing was found.
@@ -414,6 +415,11 @@ impl TcpInspector {
             Protocol::Http => self.read_http_segment(side, bytes, context),
             Protocol::Text | Protocol::Sealed => {}
             Protocol::Unknown | Protocol::Binary => {
+                // Encrypted content ends here.
+                if !holds_pair(bytes, [handshake::MARK, peer_message::MARK]) && !handshake::is_foreign(bytes)
+                {
+                    return;
+                }
                 if let Some((at, found)) = handshake::find(bytes) {
                     let first = at == 0 && self.is_first(side, bytes);
                     let is_peer = found.class == Class::BitTorrent || found.class == Class::Blizzard;

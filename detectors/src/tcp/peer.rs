@@ -135,8 +135,8 @@ impl TcpInspector {
 
     /// Searches message patterns at any offset, and extension messages that lie whole in `bytes`.
     pub(super) fn read_patterns(&mut self, side: Side, bytes: &[u8], whole: bool, context: &mut Context<'_>) {
-        // Every message has a length below 65,536 in four bytes in front: encrypted content ends here.
-        let Some(bytes) = memmem::find(bytes, b"\0\0").and_then(|at| bytes.get(at..)) else {
+        // What is in front of the first message's mark is none.
+        let Some(bytes) = memmem::find(bytes, &peer_message::MARK).and_then(|at| bytes.get(at..)) else {
             return;
         };
         let sure = self.greeted || self.is_conversation();
