@@ -66,22 +66,23 @@ impl Dispatcher {
     pub(super) fn hand_over(hand_over: HandOver) -> Self {
         Self(Way::HandOver(Box::new(hand_over)))
     }
-    /// Looks at one frame where it lies; after some of them [`Dispatcher::rest`] is due. `false`: it is to be given in a
-    /// batch, because it will be handed on.
+    /// Looks at one frame where it lies, or copies it for the one of several workers that owns its flow; after some of
+    /// them [`Dispatcher::rest`] is due. `false`: it is to be given in a batch, because that will be handed on.
     pub fn frame(&mut self, meta: &FrameMeta, bytes: &[u8]) -> bool {
         match &mut self.0 {
             Way::Inline { inspection, outbox } => {
                 outbox.frame(inspection, meta, bytes);
                 true
             }
-            Way::HandOver(_) => false,
+            Way::HandOver(hand_over) => hand_over.frame(meta, bytes),
         }
     }
 
-    /// Does what is done once for many frames that were looked at one by one.
+    /// Does what is done once for many frames that were given one by one.
     pub fn rest(&mut self) {
-        if let Way::Inline { inspection, outbox } = &mut self.0 {
-            outbox.rest(inspection);
+        match &mut self.0 {
+            Way::Inline { inspection, outbox } => outbox.rest(inspection),
+            Way::HandOver(hand_over) => hand_over.rest(),
         }
     }
 
@@ -110,7 +111,7 @@ pub(super) struct HandOver {
 /// The way to one worker.
 struct Lane {
     queue: Sender<Work>,
-    /// Frames for this worker out of the batch at hand.
+    /// Frames for this worker since the last rest.
     open: Option<FrameBatch>,
 }
 
@@ -146,25 +147,39 @@ impl HandOver {
         if batch.is_empty() {
             return;
         }
-        self.spare.extend(self.returned.try_iter());
-        match NonZeroUsize::new(self.lanes.len()) {
-            Some(NonZeroUsize::MIN) | None => self.pass(batch),
-            Some(lanes) => {
-                for (meta, bytes) in batch.frames() {
-                    let lane = self.lane_of(meta, bytes, lanes);
-                    self.append(lane, meta, bytes);
-                }
-                for lane in 0..self.lanes.len() {
-                    self.flush(lane);
-                }
+        if self.lanes.len() > 1 {
+            for (meta, bytes) in batch.frames() {
+                self.frame(meta, bytes);
             }
+        } else {
+            self.pass(batch);
+        }
+        self.rest();
+    }
+
+    /// Copies a frame for its worker. `false`: there is only one, which takes whole batches.
+    fn frame(&mut self, meta: &FrameMeta, bytes: &[u8]) -> bool {
+        match NonZeroUsize::new(self.lanes.len()) {
+            Some(NonZeroUsize::MIN) | None => false,
+            Some(lanes) => {
+                let lane = self.lane_of(meta, bytes, lanes);
+                self.append(lane, meta, bytes);
+                true
+            }
+        }
+    }
+
+    /// Hands over what was copied.
+    fn rest(&mut self) {
+        for lane in 0..self.lanes.len() {
+            self.flush(lane);
         }
         self.shared.publish(&self.counters);
     }
 
     /// The whole batch to the only worker, in exchange for an empty one.
     fn pass(&mut self, batch: &mut FrameBatch) {
-        match self.spare.pop() {
+        match self.empty_batch() {
             Some(empty) => {
                 let full = std::mem::replace(batch, empty);
                 self.send(0, full);
@@ -201,14 +216,20 @@ impl HandOver {
     }
 
     fn push(&mut self, lane: usize, meta: &FrameMeta, bytes: &[u8]) -> bool {
-        let Some(lane) = self.lanes.get_mut(lane) else {
-            return false;
-        };
-        if lane.open.is_none() {
-            lane.open = self.spare.pop();
+        if self.lanes.get(lane).is_some_and(|lane| lane.open.is_none()) {
+            let empty = self.empty_batch();
+            if let Some(lane) = self.lanes.get_mut(lane) {
+                lane.open = empty;
+            }
         }
-        let open = lane.open.as_mut();
+        let open = self.lanes.get_mut(lane).and_then(|lane| lane.open.as_mut());
         open.is_some_and(|open| open.push(meta.at, meta.link, meta.interface, meta.wire_len, bytes))
+    }
+
+    /// The one that came back last: caches may still hold it.
+    fn empty_batch(&mut self) -> Option<FrameBatch> {
+        self.spare.extend(self.returned.try_iter());
+        self.spare.pop()
     }
 
     fn flush(&mut self, lane: usize) {
