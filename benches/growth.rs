@@ -1,7 +1,8 @@
-//! How the cost of a packet grows: with flows, packet size, the kind of traffic and workers.
+//! How the cost of a packet grows: with flows, packet size, the kind of traffic and workers; and that of a piece of
+//! evidence, with hosts and bans.
 //!
 //! Everything behind the capture is measured: copy into a batch, parse, track, inspect; with workers also the hand-over.
-//! CPU time, because wall time depends on what else the machine does.
+//! CPU time, because wall time depends on what else the machine does; of workers both.
 
 #[path = "../examples/generate_capture/traffic.rs"]
 #[allow(dead_code, reason = "the generator of captures uses the rest")]
@@ -9,16 +10,20 @@ mod traffic;
 
 mod measure;
 
+use btblocker::backend::DryRun;
+use btblocker::ban::{BanPolicy, Exemptions, Manager, Reason};
 use btblocker::capture::{FileSource, FrameBatch, LinkType};
 use btblocker::flow::FlowHasher;
+use btblocker::judge::{Addresses, FlowId, Judge, Policy, Report, Sighting};
 use btblocker::metrics::Board;
 use btblocker::network::Ingress;
 use btblocker::pipeline::{Inspection, Published, Settings, Workers};
-use btblocker_detectors::Timestamp;
-use measure::{cpu_nanos, held, taken};
+use btblocker_detectors::{Confidence, Endpoint, Ends, Evidence, Side, Technique, Timestamp, Transport};
+use measure::{cpu_nanos, held, quickest, taken};
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use traffic::{ACK, Mix, Numbers, Pair, Random, Recording, SYN, Traffic};
 
 const START: u64 = 1_700_000_000_000_000;
@@ -28,6 +33,8 @@ fn main() {
     flows();
     sizes();
     mixes(&recordings);
+    hosts();
+    bans();
     workers(&recordings);
 }
 
@@ -253,16 +260,114 @@ fn mixes(recordings: &[Recording]) {
     }
 }
 
-/// CPU time of the whole process per packet, by number of workers.
+/// Addresses that nobody is responsible for.
+struct Anybody;
+
+impl Addresses for Anybody {
+    fn is_local(&self, _: IpAddr) -> bool {
+        false
+    }
+    fn may_be_banned(&self, _: IpAddr) -> bool {
+        true
+    }
+}
+
+fn host(number: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number))
+}
+
+/// Cost of judging a piece of evidence by number of hosts that give it, drawn at random.
+fn hosts() {
+    println!("\nhosts      ns/evidence  bytes/host");
+    let evidence = Evidence::new(
+        Technique::Handshake,
+        "handshake",
+        Confidence::Conclusive,
+        Side::Originator,
+    );
+    let remote = Endpoint::new(Ipv4Addr::new(198, 51, 100, 7).into(), 51_413);
+    for hosts in [1_000, 10_000, 100_000, 1_000_000_u32] {
+        let empty = held();
+        let (mut judge, mut verdicts) = (Judge::new(Policy::default()), Vec::new());
+        let mut hear = |number: u32| {
+            verdicts.clear();
+            let sighting = Sighting {
+                at: Timestamp(START),
+                interface: 0,
+                flow: FlowId {
+                    transport: Transport::Tcp,
+                    originator: Endpoint::new(host(number), 6881),
+                    responder: remote,
+                },
+                evidence,
+                proven: Ends::BOTH,
+                payload_len: 68,
+            };
+            judge.hear(&Report::Sighting(sighting), &Anybody, &mut verdicts);
+        };
+        (0..hosts).for_each(&mut hear);
+        let bytes = held() - empty;
+        let mut random = Random::new(4);
+        let (cost, _) = quickest(5, 200_000, |_| hear((random.next() % u64::from(hosts)) as u32));
+        println!(
+            "{hosts:<10} {cost:>11.1} {:>11.0}",
+            bytes as f64 / f64::from(hosts)
+        );
+    }
+}
+
+/// Cost of a ban, and of another reason to ban a host that is banned, drawn at random, by number of bans.
+fn bans() {
+    println!("\nbans       ns/new ban   ns/ban again  bytes/ban");
+    for bans in [1_000, 10_000, 100_000, 1_000_000_u32] {
+        let policy = BanPolicy {
+            duration: Duration::from_secs(18_000),
+            max_bans: 1 << 20,
+            max_bans_per_minute: 0,
+            escalation: Duration::ZERO,
+            ipv6_prefix: 128,
+            setup: false,
+        };
+        let empty = held();
+        let mut manager = Manager::new(Box::new(DryRun::default()), Exemptions::default(), policy);
+        let mut ban = |number, seconds| {
+            let reason = || Reason {
+                technique: Reason::BY_HAND.to_owned(),
+                text: String::new(),
+                client: None,
+            };
+            let at = Timestamp(START + seconds * 1_000_000);
+            std::hint::black_box(manager.ban(host(number), Duration::from_secs(seconds), at, reason));
+        };
+        let start = cpu_nanos(libc::CLOCK_THREAD_CPUTIME_ID);
+        (0..bans).for_each(|number| ban(number, 0));
+        let new = (cpu_nanos(libc::CLOCK_THREAD_CPUTIME_ID) - start) as f64 / f64::from(bans);
+        let bytes = held() - empty;
+        let mut random = Random::new(9);
+        let (again, _) = quickest(5, 200_000, |_| ban((random.next() % u64::from(bans)) as u32, 1));
+        println!(
+            "{bans:<10} {new:>11.1} {again:>14.1} {:>10.0}",
+            bytes as f64 / f64::from(bans)
+        );
+    }
+}
+
+/// What a packet costs by number of workers: CPU time of the whole process, of the thread that captures, and of the worker
+/// that has most to do; and the time until a packet is done with when the next follows at once. Where there is a core
+/// for each thread, the busiest one is the limit.
 fn workers(recordings: &[Recording]) {
-    println!("\nworkers   bulk ns/packet   short ns/packet");
-    // As much as stays in the processor's caches, as live where batches are fresh.
-    const BATCHES: usize = 32;
-    for workers in [0, 1, 2] {
-        let mut costs = [0.0; 2];
-        for (cost, mix) in costs.iter_mut().zip([Mix::Bulk, Mix::Short]) {
+    println!("\ntraffic    workers   CPU ns/packet   capture   busiest worker   wall ns/packet");
+    // 16 MiB: enough to keep two workers at work for milliseconds, and less than the last cache holds.
+    const BATCHES: usize = 256;
+    const ROUNDS: usize = 60;
+    // 256 KiB, as libpcap has blocks of the kernel's ring.
+    const BLOCK: usize = 4;
+    let ordinary =
+        |(_, mix): &(&str, Mix)| matches!(mix, Mix::Bulk | Mix::Short | Mix::Recorded | Mix::Opaque);
+    for (name, mix) in Mix::ALL.into_iter().filter(ordinary) {
+        for workers in [0, 1, 2] {
             let mut traffic = Traffic::new(mix, 1000, recordings.to_vec());
-            let (mut nanos, mut measured) = (0, 0);
+            let (mut capture, mut measured, mut wall) = (0, 0, f64::MAX);
             let (reports, _read) = crossbeam_channel::bounded(1 << 20);
             let (board, queue) = (
                 Board::default(),
@@ -274,35 +379,82 @@ fn workers(recordings: &[Recording]) {
                 continue;
             };
             let (mut dispatcher, mut sent) = (running.dispatcher(), 0);
-            let mut spare: Vec<FrameBatch> = (0..BATCHES).map(|_| FrameBatch::new()).collect();
-            for round in 0..100 {
-                for batch in &mut spare {
+            let mut batches: Vec<FrameBatch> = (0..BATCHES).map(|_| FrameBatch::new()).collect();
+            let mut before = Vec::new();
+            for round in 0..ROUNDS {
+                // The first rounds fill the tables.
+                if round == ROUNDS / 5 {
+                    (capture, measured, wall, before) = (0, 0, f64::MAX, worker_nanos());
+                }
+                for batch in &mut batches {
                     while let Some((at, frame)) = traffic.next()
                         && batch.push(Timestamp(at), LinkType::Ethernet, 0, frame.len() as u32, frame)
                     {
                     }
                 }
-                let packets: u64 = spare.iter().map(|batch| batch.len() as u64).sum();
+                let packets: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
                 sent += packets;
-                let start = cpu_nanos(libc::CLOCK_PROCESS_CPUTIME_ID);
-                for batch in &mut spare {
-                    dispatcher.dispatch(batch);
+                let start = (cpu_nanos(libc::CLOCK_THREAD_CPUTIME_ID), Instant::now());
+                // As live: frames are taken one by one where they lie if they can be, and a rest follows each block.
+                for block in batches.chunks_mut(BLOCK) {
+                    for batch in block {
+                        if batch.frames().all(|(meta, bytes)| dispatcher.frame(meta, bytes)) {
+                            batch.clear();
+                        } else {
+                            dispatcher.dispatch(batch);
+                        }
+                    }
+                    dispatcher.rest();
                 }
+                capture += cpu_nanos(libc::CLOCK_THREAD_CPUTIME_ID) - start.0;
                 while board.total().frames < sent {
-                    std::thread::sleep(Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_micros(50));
                 }
-                // The first rounds fill the tables. Rounds are summed, because the clock of a process is behind for
-                // threads that run on other processors.
-                if round >= 20 {
-                    nanos += cpu_nanos(libc::CLOCK_PROCESS_CPUTIME_ID) - start;
-                    measured += packets;
-                }
+                measured += packets;
+                wall = wall.min(start.1.elapsed().as_nanos() as f64 / packets as f64);
             }
-            *cost = nanos as f64 / measured as f64;
+            let taken = worker_nanos()
+                .into_iter()
+                .zip(before)
+                .map(|(now, before)| now - before);
+            let taken: Vec<u64> = taken.collect();
             assert_eq!(board.total().queue_dropped_frames, 0);
             drop(dispatcher);
             let _ = running.finish();
+            let each = |nanos: u64| nanos as f64 / measured as f64;
+            let (all, busiest) = (
+                capture + taken.iter().sum::<u64>(),
+                taken.into_iter().max().unwrap_or(0),
+            );
+            println!(
+                "{name:<10} {workers:<9} {:>13.1} {:>9.1} {:>16.1} {wall:>16.1}",
+                each(all),
+                each(capture),
+                each(busiest)
+            );
         }
-        println!("{workers:<9} {:>14.1} {:>17.1}", costs[0], costs[1]);
     }
+}
+
+/// CPU time of each worker's thread so far, in the order of their numbers.
+fn worker_nanos() -> Vec<u64> {
+    let mut workers = Vec::new();
+    for thread in std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let read = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        let name = read("comm");
+        if name.starts_with("inspect-")
+            && let Some(nanos) = read("schedstat")
+                .split(' ')
+                .next()
+                .and_then(|text| text.parse().ok())
+        {
+            workers.push((name, nanos));
+        }
+    }
+    workers.sort();
+    workers.into_iter().map(|(_, nanos)| nanos).collect()
 }

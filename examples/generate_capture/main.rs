@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example generate_capture -- MIX PACKETS FLOWS FILE [RECORDING...]
 //!
-//! MIX is one of bulk, short, recorded, syn-flood, udp-flood, junk; FLOWS how many conversations run side by side;
+//! MIX is one of bulk, short, recorded, opaque, syn-flood, udp-flood, junk; FLOWS how many conversations run side by side;
 //! recordings (Ethernet) are played again between varied addresses: `tests/cases/*/input.pcap` is meant.
 
 mod traffic;

@@ -21,6 +21,8 @@ pub(crate) enum Mix {
     Short,
     /// Recorded conversations only, most of them BitTorrent.
     Recorded,
+    /// TCP flows of random bytes, which are inspected to their end.
+    Opaque,
     /// Requests for TCP connections that nobody answers.
     SynFlood,
     /// Lone datagrams.
@@ -31,10 +33,11 @@ pub(crate) enum Mix {
 
 impl Mix {
     /// All, with their names.
-    pub(crate) const ALL: [(&'static str, Self); 6] = [
+    pub(crate) const ALL: [(&'static str, Self); 7] = [
         ("bulk", Self::Bulk),
         ("short", Self::Short),
         ("recorded", Self::Recorded),
+        ("opaque", Self::Opaque),
         ("syn-flood", Self::SynFlood),
         ("udp-flood", Self::UdpFlood),
         ("junk", Self::Junk),
@@ -56,6 +59,7 @@ impl Mix {
                 (Kind::Recorded, 2),
             ],
             Self::Recorded => &[(Kind::Recorded, 1)],
+            Self::Opaque => &[(Kind::Opaque(400), 1)],
             Self::SynFlood => &[(Kind::Syn, 1)],
             Self::UdpFlood => &[(Kind::Datagram, 1)],
             Self::Junk => &[(Kind::JunkTcp, 1), (Kind::JunkUdp, 2)],
