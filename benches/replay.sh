@@ -20,10 +20,13 @@ measure() {
     for _ in 1 2 3 4 5; do
         python3 -c '
 import resource, subprocess, sys
+# What a wrapper of python3 has started before counts as a child, too.
+before = resource.getrusage(resource.RUSAGE_CHILDREN)
 subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 scale = 1e9 / int(sys.argv[1])
-print(f"{(used.ru_utime + used.ru_stime) * scale:.0f} {used.ru_utime * scale:.0f} {used.ru_stime * scale:.0f} {used.ru_maxrss}")
+user, system = (used.ru_utime - before.ru_utime) * scale, (used.ru_stime - before.ru_stime) * scale
+print(f"{user + system:.0f} {user:.0f} {system:.0f} {used.ru_maxrss}")
 ' "$packets" "$@"
     done | sort -n | head -1
 }
