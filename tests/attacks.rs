@@ -266,3 +266,46 @@ fn floods_of_hosts_and_of_named_peers_stay_bounded() {
     );
     assert_eq!(banned(&verdicts), [HOST]);
 }
+
+/// Forged uTP connection attempts from many sources as a capture file: each a flow, strong evidence and two new hosts.
+fn utp_flood(packets: u32) -> Vec<u8> {
+    let words = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101];
+    let mut file = words.map(u32::to_le_bytes).concat();
+    for number in 0..packets {
+        let length = 48_u32;
+        let at = number * 200;
+        let record = [1_790_000_000 + at / 1_000_000, at % 1_000_000, length, length];
+        file.extend(record.map(u32::to_le_bytes).concat());
+        file.extend([0x45, 0, 0, 48, 0, 0, 0, 0, 64, 17, 0, 0]);
+        file.extend((0x0800_0000 + number % 60_000).to_be_bytes());
+        file.extend((0x2000_0000 + number).to_be_bytes());
+        file.extend([0x1a, 0xe1, 0xc8, 0xd5, 0, 28, 0, 0, 0x41, 0]);
+        file.extend((number as u16).to_be_bytes());
+        file.extend(number.wrapping_mul(2_654_435_761).to_be_bytes());
+        file.extend([0, 0, 0, 0, 0, 0x10, 0, 0, 0, 1, 0, 0]);
+    }
+    file
+}
+
+#[test]
+fn a_flood_that_fills_every_table_takes_the_memory_that_is_stated() {
+    let capture = tempfile::Builder::new().suffix(".pcap").tempfile().unwrap();
+    std::fs::write(capture.path(), utp_flood(300_000)).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_btblocker"))
+        .arg("replay")
+        .arg(capture.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let expected = "300000 frames, 300000 flows, 0 of them BitTorrent, 0 hosts would be banned";
+    assert!(said.contains(expected), "{said}");
+    // SAFETY: the pointer is to a live value that any bytes make valid.
+    let used = unsafe {
+        let mut used: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut used), 0);
+        used
+    };
+    let mib = used.ru_maxrss / 1_024;
+    println!("resident at most: {mib} MiB");
+    assert!((300..640).contains(&mib), "{mib} MiB");
+}
