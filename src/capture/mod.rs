@@ -26,9 +26,11 @@ pub use stop::Stop;
 
 use btblocker_detectors::Timestamp;
 
-/// Capture time of a frame; a time before 1970 counts as 1970.
+/// Capture time of a frame. Files hold it as 32 bits without a sign, which libpcap takes for a time before 1970 from 2038
+/// on.
 fn timestamp(header: &pcap::PacketHeader) -> Timestamp {
-    let secs = u64::try_from(header.ts.tv_sec).unwrap_or(0);
+    let secs = header.ts.tv_sec;
+    let secs = u64::try_from(secs).unwrap_or(u64::from(secs as u32));
     let micros = u64::try_from(header.ts.tv_usec).unwrap_or(0);
     Timestamp(secs.saturating_mul(1_000_000).saturating_add(micros))
 }
