@@ -160,6 +160,32 @@ fn good_files_are_judged_although_another_is_wrong() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("good.pcap"));
 }
 
+/// Found by fuzzing.
+#[test]
+fn files_that_are_no_captures_keep_no_descriptors() {
+    let folder = TempDir::new().unwrap();
+    for number in 0..200 {
+        fs::write(
+            folder.path().join(format!("{number}.pcap")),
+            "a shopping list, and a long one",
+        )
+        .unwrap();
+    }
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 100 && exec \"$0\" replay ."])
+        .arg(env!("CARGO_BIN_EXE_btblocker"))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(FAILED), "{message}");
+    assert_eq!(
+        message.matches("is not a pcap or pcapng file").count(),
+        200,
+        "{message}"
+    );
+}
+
 #[test]
 fn wrong_configuration_names_value_source_and_limit() {
     let folder = TempDir::new().unwrap();

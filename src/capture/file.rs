@@ -11,7 +11,7 @@ use btblocker_detectors::Timestamp;
 use pcap::{Capture, Offline};
 use std::fs::File;
 use std::io::{self, Seek};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -158,8 +158,12 @@ impl FileSource {
             }
             recognise(&file, path)?;
             let for_libpcap = file.try_clone().map_err(open)?;
+            let descriptor = for_libpcap.into_raw_fd();
             // SAFETY: the descriptor was given up by its owner and belongs to libpcap from here on.
-            let capture = unsafe { Capture::from_raw_fd(for_libpcap.into_raw_fd()) };
+            let capture = unsafe { Capture::from_raw_fd(descriptor) }.inspect_err(|_| {
+                // SAFETY: libpcap neither closes nor keeps what it cannot read.
+                drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            });
             (capture.map_err(not_capture)?, Some(file))
         };
         let link = LinkType::from_number(capture.get_datalink().0);
