@@ -7,11 +7,14 @@ use crate::packet::Skip;
 use btblocker_detectors::{Confidence, Technique};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Number of techniques.
 pub const TECHNIQUES: usize = Technique::ALL.len();
 const SKIPS: usize = Skip::ALL.len();
 const CONFIDENCES: usize = 3;
+/// Upper ends of the classes that batches are counted in by their time, in microseconds; above the last is one more.
+pub const BATCH_MICROS: [u32; 9] = [10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000];
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -23,6 +26,8 @@ macro_rules! counters {
             pub skipped: [u64; SKIPS],
             /// Pieces of evidence, by technique in the order of [`Technique::ALL`], then by confidence, weak first.
             pub evidence: [[u64; CONFIDENCES]; TECHNIQUES],
+            /// Batches by the time that looking at them took, in the classes of [`BATCH_MICROS`].
+            pub batches: [u64; BATCH_MICROS.len() + 1],
         }
 
         /// Counters of one thread as others may read them.
@@ -31,6 +36,7 @@ macro_rules! counters {
             $($name: AtomicU64,)*
             skipped: [AtomicU64; SKIPS],
             evidence: [[AtomicU64; CONFIDENCES]; TECHNIQUES],
+            batches: [AtomicU64; BATCH_MICROS.len() + 1],
         }
 
         impl Counters {
@@ -47,6 +53,9 @@ macro_rules! counters {
                 for (sum, more) in self.evidence.as_flattened_mut().iter_mut().zip(other.evidence.as_flattened()) {
                     *sum += more;
                 }
+                for (sum, more) in self.batches.iter_mut().zip(&other.batches) {
+                    *sum += more;
+                }
             }
         }
 
@@ -61,6 +70,9 @@ macro_rules! counters {
                 for (shown, value) in evidence.zip(counters.evidence.as_flattened()) {
                     shown.store(*value, Ordering::Relaxed);
                 }
+                for (shown, value) in self.batches.iter().zip(&counters.batches) {
+                    shown.store(*value, Ordering::Relaxed);
+                }
             }
             /// What was published last.
             pub fn snapshot(&self) -> Counters {
@@ -71,6 +83,9 @@ macro_rules! counters {
                 }
                 let evidence = counters.evidence.as_flattened_mut().iter_mut();
                 for (value, shown) in evidence.zip(self.evidence.as_flattened()) {
+                    *value = shown.load(Ordering::Relaxed);
+                }
+                for (value, shown) in counters.batches.iter_mut().zip(&self.batches) {
                     *value = shown.load(Ordering::Relaxed);
                 }
                 counters
@@ -114,6 +129,8 @@ counters! {
     reproven,
     /// Findings of single packets beyond what one packet may give.
     findings_overflow,
+    /// Nanoseconds that looking at batches took.
+    batch_nanos,
     /// Reports that the judge had no room for.
     reports_dropped,
     /// Batches that a worker had no room for.
@@ -132,6 +149,13 @@ impl Counters {
     /// Counts one piece of evidence.
     pub const fn see(&mut self, technique: Technique, confidence: Confidence) {
         self.evidence[technique as usize][confidence as usize] += 1;
+    }
+    /// Counts a batch by the time that looking at it took.
+    pub fn batch(&mut self, took: Duration) {
+        let micros = took.as_micros();
+        let class = BATCH_MICROS.partition_point(|end| u128::from(*end) < micros);
+        self.batches[class] += 1;
+        self.batch_nanos += u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     }
     /// Pieces of evidence by one technique with one confidence.
     pub const fn evidence(&self, technique: Technique, confidence: Confidence) -> u64 {
@@ -176,6 +200,9 @@ mod tests {
         };
         counters.skip(Skip::Fragment);
         counters.see(Technique::FanOut, Confidence::Conclusive);
+        for micros in [10, 11, 99_999, 100_001] {
+            counters.batch(Duration::from_micros(micros));
+        }
         one.publish(&counters);
         one.publish(&counters);
         assert_eq!(one.snapshot(), counters);
@@ -190,6 +217,8 @@ mod tests {
             ),
             (6, 4, 0)
         );
+        assert_eq!(total.batches, [2, 2, 0, 0, 0, 0, 0, 0, 2, 2]);
+        assert_eq!(total.batch_nanos, 2 * 200_021_000);
         assert_eq!(total.skipped[Skip::Fragment.index()], 2);
         assert_eq!(total.evidence(Technique::FanOut, Confidence::Conclusive), 2);
         assert_eq!(total.evidence(Technique::Handshake, Confidence::Weak), 1);

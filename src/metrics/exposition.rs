@@ -2,8 +2,9 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>), and btblocker's metrics in it.
 
 use std::fmt::{Display, Write};
+use std::time::Duration;
 
-use super::{Counters, DaemonCounters, Number};
+use super::{BATCH_MICROS, Counters, DaemonCounters, Number};
 use crate::capture::KernelStats;
 use crate::packet::Skip;
 use btblocker_detectors::{Confidence, Technique};
@@ -67,6 +68,7 @@ pub fn exposition(now: &Snapshot<'_>) -> String {
     let mut text = String::with_capacity(16 * 1024);
     program(&mut text, now);
     packets(&mut text, &now.packets);
+    batches(&mut text, &now.packets);
     interfaces(&mut text, now.interfaces);
     recognised(&mut text, now);
     bans(&mut text, now.daemon);
@@ -130,6 +132,24 @@ fn packets(text: &mut String, packets: &Counters) {
     family(text, "counter", "stream_buffers_missing_total", help).sample(&[], packets.buffers_missing);
     let help = "Datagrams that were put together from fragments.";
     family(text, "counter", "reassembled_total", help).sample(&[], packets.reassembled);
+}
+
+/// Classes of a histogram are cumulative, the last one without an end.
+fn batches(text: &mut String, packets: &Counters) {
+    let help = "Time that looking at a batch of frames took, from its first frame on.";
+    let mut histogram = family(text, "histogram", "batch_seconds", help);
+    let ends = BATCH_MICROS.map(|micros| (f64::from(micros) / 1e6).to_string());
+    let ends = ends.iter().map(String::as_str).chain(["+Inf"]);
+    let mut below = 0;
+    histogram.name = "batch_seconds_bucket";
+    for (end, count) in ends.zip(packets.batches) {
+        below += count;
+        histogram.sample(&[("le", end)], below);
+    }
+    histogram.name = "batch_seconds_sum";
+    histogram.sample(&[], Duration::from_nanos(packets.batch_nanos).as_secs_f64());
+    histogram.name = "batch_seconds_count";
+    histogram.sample(&[], below);
 }
 
 fn interfaces(text: &mut String, interfaces: &[(String, KernelStats)]) {
@@ -265,6 +285,8 @@ mod tests {
         let mut packets = Counters::default();
         packets.see(Technique::Utp, Confidence::Strong);
         packets.skip(Skip::NotIp);
+        packets.batch(Duration::from_micros(20));
+        packets.batch(Duration::from_millis(480));
         packets.frames = u64::MAX;
         let stats = KernelStats {
             received: 7,
@@ -288,6 +310,12 @@ mod tests {
             r#"btblocker_bans_total{technique="utp"} 0"#,
             r#"btblocker_evidence_total{technique="utp",confidence="strong"} 1"#,
             r#"btblocker_skipped_total{reason="not-ip"} 1"#,
+            r#"btblocker_batch_seconds_bucket{le="0.00001"} 0"#,
+            r#"btblocker_batch_seconds_bucket{le="0.00003"} 1"#,
+            r#"btblocker_batch_seconds_bucket{le="0.1"} 1"#,
+            r#"btblocker_batch_seconds_bucket{le="+Inf"} 2"#,
+            "btblocker_batch_seconds_sum 0.48002",
+            "btblocker_batch_seconds_count 2",
             r#"btblocker_interface_received_total{interface="wg0"} 7"#,
             r#"btblocker_interface_dropped_total{interface="wg0",place="kernel"} 2"#,
             r#"btblocker_interface_dropped_total{interface="wg0",place="interface"} 1"#,
@@ -306,13 +334,17 @@ mod tests {
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let kind = if family.ends_with("_total") {
                     "counter"
+                } else if family == "btblocker_batch_seconds" {
+                    "histogram"
                 } else {
                     "gauge"
                 };
                 assert_eq!(rest, format!("{family} {kind}"));
             } else {
                 let name = line.split(['{', ' ']).next().unwrap();
-                assert_eq!(name, family, "{line}");
+                let is_part = |part: &str| name.strip_suffix(part) == Some(family);
+                let of_histogram = ["_bucket", "_sum", "_count"].into_iter().any(is_part);
+                assert!(name == family || of_histogram, "{line}");
             }
         }
     }

@@ -4,6 +4,6 @@ mod counters;
 mod daemon;
 mod exposition;
 
-pub use counters::{Board, Counters, SharedCounters, TECHNIQUES};
+pub use counters::{BATCH_MICROS, Board, Counters, SharedCounters, TECHNIQUES};
 pub use daemon::{DaemonCounters, Number};
 pub use exposition::{CONTENT_TYPE, Snapshot, exposition};

@@ -13,6 +13,7 @@ use crate::network::{Ingress, PerInterface};
 use crate::packet::{self, LinkType, PacketView, Reassembler, Skip, TransportView};
 use btblocker_detectors::{Endpoint, Ends, Findings, Options, Side, Timestamp, Transport};
 use std::num::NonZeroU32;
+use std::time::Instant;
 
 /// What an inspection is made with.
 #[derive(Clone, Debug)]
@@ -55,8 +56,8 @@ impl Settings {
 pub struct Inspection {
     reassembler: Reassembler,
     shard: Shard,
-    /// A frame was looked at since the last rest.
-    busy: bool,
+    /// When the first frame since the last rest was looked at.
+    begun: Option<Instant>,
     /// Time of the last frame.
     now: Timestamp,
 }
@@ -89,7 +90,7 @@ impl Inspection {
         let fixed = || Published::new(settings.options.into());
         Self {
             reassembler: Reassembler::new(),
-            busy: false,
+            begun: None,
             now: Timestamp(0),
             shard: Shard {
                 table: FlowTable::new(settings.hasher.clone(), settings.flows, settings.stream_buffers),
@@ -125,8 +126,8 @@ impl Inspection {
     /// Looks at one frame. After some of them [`Inspection::rest`] is due.
     #[inline]
     pub fn frame(&mut self, meta: &FrameMeta, bytes: &[u8], out: &mut impl FnMut(Report)) {
-        if !self.busy {
-            self.busy = true;
+        if self.begun.is_none() {
+            self.begun = Some(Instant::now());
             self.shard.refresh();
         }
         self.now = meta.at;
@@ -158,10 +159,10 @@ impl Inspection {
     /// Does what is done once for many frames: ends what is expired, brings the counters up to date, and has the next
     /// frame take the newest view of the network and the newest tunables.
     pub fn rest(&mut self) {
-        if self.busy {
+        if let Some(begun) = self.begun.take() {
             self.shard.sweep(self.now);
+            self.shard.counters.batch(begun.elapsed());
         }
-        self.busy = false;
         self.shard.count_flows();
     }
 

@@ -226,7 +226,12 @@ fn the_dashboard_shows_only_metrics_that_exist() {
     let served = exposition(&snapshot);
     let served: BTreeSet<&str> = served
         .lines()
-        .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())
+        .filter_map(|line| {
+            line.strip_prefix("# HELP ")
+                .unwrap_or(line)
+                .split(['{', ' '])
+                .next()
+        })
         .collect();
     let mut shown = BTreeSet::new();
     for panel in read["panels"].as_array().unwrap() {
