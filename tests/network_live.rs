@@ -189,7 +189,7 @@ fn the_other_end_of_an_ssh_session_is_known() {
             (listener.accept().expect("accepted"), client)
         });
         // The session that runs this test may be one too.
-        let peers = texts(&Network::read().expect("network is read").ssh_peers);
+        let peers = texts(&Network::read().expect("network is read").hosts.ssh_peers);
         assert!(peers.contains(&"192.0.2.22".to_owned()), "{peers:?}");
         assert!(!peers.contains(&"192.0.2.80".to_owned()), "{peers:?}");
         drop(sessions);

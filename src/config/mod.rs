@@ -334,8 +334,8 @@ impl Config {
         for (addresses, why) in [
             (network.own_addresses(), Exemption::Own),
             (network.gateways(), Exemption::Gateway),
-            (network.resolvers.clone(), Exemption::Resolver),
-            (network.ssh_peers.clone(), Exemption::SshPeer),
+            (network.hosts.resolvers.clone(), Exemption::Resolver),
+            (network.hosts.ssh_peers.clone(), Exemption::SshPeer),
         ] {
             for address in addresses {
                 exemptions.add(Element::host(address), why);

@@ -11,6 +11,7 @@ use super::decided::Decision;
 use super::memory::all;
 use crate::ban::{Element, Outcome, Timeout};
 use crate::control::{Reply, Request};
+use crate::network::Hosts;
 use crate::state::wall_clock;
 
 /// Hosts and networks that commands may allow at most; each is looked at for every ban.
@@ -58,7 +59,7 @@ impl Daemon {
         let timeout = Timeout::from_duration(wanted);
         let duration = Duration::from_secs(timeout.secs().into());
         let now = self.start.elapsed();
-        self.follow_hosts();
+        self.follow_hosts(Hosts::read());
         match self.manager.ban_by_hand(address, duration, now, wall_clock()) {
             Outcome::Exempt(why) => Reply::Refused(format!("{address} is never banned ({})", why.name())),
             Outcome::Full | Outcome::Storm => Reply::Refused(format!(

@@ -11,7 +11,7 @@ use crate::ban::Manager;
 use crate::config::Config;
 use crate::event;
 use crate::judge::{FlowId, Judge, Report, Sighting, Verdict};
-use crate::network::{Interface, InterfaceKind, Network, Prefix, Route};
+use crate::network::{Hosts, Interface, InterfaceKind, Network, Prefix, Route};
 
 const OWN: &str = "203.0.113.5";
 const GATEWAY: &str = "203.0.113.1";
@@ -72,8 +72,10 @@ fn network() -> Network {
     Network {
         interfaces: vec![uplink],
         routes: vec![default("0.0.0.0", GATEWAY), default("::", GATEWAY6)],
-        resolvers: [RESOLVER, RESOLVER6].map(address).into(),
-        ssh_peers: [SSH_PEER, SSH_PEER6].map(address).into(),
+        hosts: Hosts {
+            resolvers: [RESOLVER, RESOLVER6].map(address).into(),
+            ssh_peers: [SSH_PEER, SSH_PEER6].map(address).into(),
+        },
     }
 }
 

@@ -10,6 +10,7 @@ mod answer;
 mod capture;
 mod connections;
 mod decided;
+mod depended;
 mod early_exit;
 mod explain;
 #[cfg(test)]
@@ -41,7 +42,7 @@ use crate::event;
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
-use crate::network::{Ingress, Network, PerInterface, Watcher};
+use crate::network::{Hosts, Ingress, Network, PerInterface, Watcher};
 use crate::overview::Treatment;
 use crate::pipeline::{Published, Settings, Workers};
 use crate::sandbox::{self, Confinement};
@@ -51,6 +52,7 @@ use addresses::Answerable;
 use capture::Captures;
 use connections::Connections;
 use decided::{Decided, Decision, Fate};
+use depended::Depended;
 use early_exit::EarlyExits;
 use memory::Memory;
 use monitored::Monitored;
@@ -65,8 +67,6 @@ const REPORTS: usize = 16_384;
 /// How often the kernel's set is compared with what should be banned. With a tick on top, what others took away is
 /// back within five seconds, as long as comparing takes less than half a second.
 const RECONCILE: Duration = Duration::from_secs(4);
-/// How old the list of hosts that this machine depends on may be when somebody is banned.
-const HOSTS_READ_WITHIN: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the clock, at signals and at the network.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -118,7 +118,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         service_manager: ServiceManager::new(),
         manager,
         answerable,
-        hosts_read_at: start,
+        depended: Depended::start()?,
         allowed: Vec::new(),
         memory,
         _control: control,
@@ -167,8 +167,7 @@ struct Daemon {
     monitored: Monitored,
     answerable: Answerable,
     network: Network,
-    /// When name servers and SSH sessions were last looked for.
-    hosts_read_at: Instant,
+    depended: Depended,
     /// Whom a command exempted until the end of this run.
     allowed: Vec<Element>,
     memory: Memory,
@@ -255,7 +254,7 @@ impl Daemon {
         let mut swept_at = Instant::now();
         // The first tick is at once: it tells the service manager that the watch has begun.
         let mut tick_at = Instant::now();
-        let asked = self.asked.clone();
+        let (asked, found) = (self.asked.clone(), self.depended.found().clone());
         loop {
             select! {
                 recv(heard) -> report => {
@@ -265,15 +264,21 @@ impl Daemon {
                     for report in heard.try_iter().take(1_024) {
                         self.judge(&report);
                     }
-                    if self.decided.any() && self.hosts_read_at.elapsed() >= HOSTS_READ_WITHIN {
-                        self.follow_hosts();
+                    if self.decided.any() {
+                        self.depended.banned();
                     }
                     self.flush();
+                    self.depended.tick(false);
                 }
                 recv(asked) -> asked => {
                     if let Ok(Asked { request, reply }) = asked {
                         // A client that has left does not take its answer.
                         let _ = reply.try_send(self.answer(request, captures));
+                    }
+                }
+                recv(found) -> hosts => {
+                    if let Ok(hosts) = hosts {
+                        self.follow_hosts(hosts);
                     }
                 }
                 default(self.leisure(tick_at)) => {}
@@ -301,6 +306,8 @@ impl Daemon {
             if self.watcher.changed() && self.follow_network() {
                 reconcile_at = now;
             }
+            let anybody = self.manager.active().len() > 0;
+            self.depended.tick(anybody);
             self.manager.expire(self.start.elapsed());
             self.settle();
             self.watch_storm();
@@ -311,7 +318,6 @@ impl Daemon {
             }
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE;
-                self.follow_hosts();
                 self.reconcile();
             }
         }
@@ -470,10 +476,9 @@ impl Daemon {
         indexes(&before, &self.interfaces) != indexes(&self.network, &self.interfaces)
     }
 
-    /// Looks for the hosts that this machine depends on: who has logged in since the last look is not banned.
-    fn follow_hosts(&mut self) {
-        self.hosts_read_at = Instant::now();
-        if self.network.reread_hosts() {
+    /// Who has logged in is not banned, and no more if somebody is.
+    fn follow_hosts(&mut self, hosts: Hosts) {
+        if self.network.follow(hosts) {
             self.exempt();
         }
     }

@@ -4,6 +4,7 @@ use log::{error, info, warn};
 
 use super::Daemon;
 use crate::config;
+use crate::network::Hosts;
 
 impl Daemon {
     /// Takes over what can change. A configuration that cannot be read changes nothing.
@@ -35,7 +36,7 @@ impl Daemon {
         self.manager
             .set_max_bans_per_minute(self.config.max_bans_per_minute);
         self.tell.reload(&self.config);
-        self.network.reread_hosts();
+        self.network.follow(Hosts::read());
         self.exempt();
         match reloaded.changed.as_slice() {
             [] => info!("configuration read again: nothing has changed"),

@@ -105,10 +105,28 @@ pub struct Network {
     pub interfaces: Vec<Interface>,
     /// Routes of all tables but the local one; one entry per next hop.
     pub routes: Vec<Route>,
+    /// Hosts that this machine depends on; no change of these is told by [`Watcher`].
+    pub hosts: Hosts,
+}
+
+/// Hosts that this machine depends on, beside its gateways.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts {
     /// Name servers of `resolv.conf(5)`.
     pub resolvers: Vec<IpAddr>,
     /// Remote ends of SSH sessions to this machine.
     pub ssh_peers: Vec<IpAddr>,
+}
+
+impl Hosts {
+    /// Reads them. Takes milliseconds: the kernel walks through all of its table of connections. Files that are missing
+    /// count as empty.
+    pub fn read() -> Self {
+        Self {
+            resolvers: neighbours::resolvers(),
+            ssh_peers: neighbours::ssh_peers(),
+        }
+    }
 }
 
 const MAIN_TABLE: u32 = 254;
@@ -123,17 +141,13 @@ impl Network {
         Ok(Self {
             interfaces,
             routes,
-            resolvers: neighbours::resolvers(),
-            ssh_peers: neighbours::ssh_peers(),
+            hosts: Hosts::read(),
         })
     }
 
-    /// Reads again what the kernel tells nobody of: name servers and SSH sessions; whether they are others.
-    pub fn reread_hosts(&mut self) -> bool {
-        let (resolvers, ssh_peers) = (neighbours::resolvers(), neighbours::ssh_peers());
-        let others = (&resolvers, &ssh_peers) != (&self.resolvers, &self.ssh_peers);
-        (self.resolvers, self.ssh_peers) = (resolvers, ssh_peers);
-        others
+    /// Takes over a newer reading of the hosts that this machine depends on; whether they are others.
+    pub fn follow(&mut self, hosts: Hosts) -> bool {
+        std::mem::replace(&mut self.hosts, hosts) != self.hosts
     }
 
     /// The interface of that name.

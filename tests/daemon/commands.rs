@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::namespace::{in_namespace, ip};
 use crate::neighbour::Neighbour;
-use crate::program::{Lab, sh, wait_for};
+use crate::program::{Lab, replay, sh, wait_for};
 
 const CASE: &str = "bt-libtorrent-v4";
 
@@ -101,6 +101,9 @@ fn who_logs_in_while_it_runs_is_not_banned() {
             let session = far.connect(listener.local_addr().unwrap());
             (session, listener.accept().unwrap())
         });
+        // The evidence comes before anybody has looked for sessions anew.
+        far.there(|| replay(CASE, "bt1"));
+        daemon.wait_line("unbanned 10.77.1.11: it is never banned any more");
         for peer in [CLIENT, "2001:db8::23"] {
             let refused = lab.run(&["ban", peer]);
             let said = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -44,7 +44,8 @@ impl Neighbour {
         self.there(move || TcpStream::connect_timeout(&server, Duration::from_secs(10)).unwrap())
     }
 
-    fn there<T: Send + 'static>(&self, order: impl FnOnce() -> T + Send + 'static) -> T {
+    /// Does something there.
+    pub(crate) fn there<T: Send + 'static>(&self, order: impl FnOnce() -> T + Send + 'static) -> T {
         let (tell, told) = mpsc::channel();
         self.orders
             .send(Box::new(move || tell.send(order()).unwrap()))

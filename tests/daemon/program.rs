@@ -139,22 +139,26 @@ impl Lab {
         daemon
     }
 
-    /// Sends the packets of a recorded case into `bt1`, so that they arrive at `bt0`.
-    /// Their number.
+    /// Sends the packets of a recorded case into `bt1`, so that they arrive at `bt0`. Their number.
     pub(crate) fn replay(&self, case: &str) -> u64 {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/cases")
-            .join(case)
-            .join("input.pcap");
-        let mut file = pcap::Capture::from_file(path).unwrap();
-        let mut wire = pcap::Capture::from_device("bt1").unwrap().open().unwrap();
-        let mut sent = 0;
-        while let Ok(packet) = file.next_packet() {
-            wire.sendpacket(packet.data).unwrap();
-            sent += 1;
-        }
-        sent
+        replay(case, "bt1")
     }
+}
+
+/// Sends the packets of a recorded case into a device of the calling thread's namespace; their number.
+pub(crate) fn replay(case: &str, device: &str) -> u64 {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/cases")
+        .join(case)
+        .join("input.pcap");
+    let mut file = pcap::Capture::from_file(path).unwrap();
+    let mut wire = pcap::Capture::from_device(device).unwrap().open().unwrap();
+    let mut sent = 0;
+    while let Ok(packet) = file.next_packet() {
+        wire.sendpacket(packet.data).unwrap();
+        sent += 1;
+    }
+    sent
 }
 
 impl Daemon {
