@@ -150,13 +150,19 @@ test-packaging: deb ## systemd, deb, rpm, NixOS module and container, each in co
 	$(SUDO) env "PATH=$$PATH" tests/packaging/container.sh
 	$(SUDO) tests/packaging/image.sh
 
+.PHONY: test-nix
+test-nix: setup ## evaluate the NixOS module and compare unit and configuration with what is expected
+	@contrib/install-packages.sh nix-bin systemd python3
+	cargo build --locked
+	tests/packaging/nix.sh target/debug/btblocker
+
 .PHONY: test-cross
 test-cross: cross build ## ARCH=aarch64: build for that processor, and replay all recorded cases in an emulator
 	@contrib/install-packages.sh qemu-user
 	tests/packaging/cross.sh $(ARCH) target/release/btblocker
 
 .PHONY: ci
-ci: lint xdp test e2e ## everything that must hold before a release
+ci: lint xdp test test-nix e2e ## everything that must hold before a release
 
 .PHONY: xdp
 xdp: setup ## rebuild the BPF objects and compare them with the committed ones
