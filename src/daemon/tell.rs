@@ -26,12 +26,19 @@ pub(super) struct Taps {
     pub(super) packets: Option<PacketSender>,
 }
 
+/// Names of events in notices.
+struct Names {
+    ban: &'static str,
+    unban: &'static str,
+}
+
 /// The sinks of the judge's thread.
 pub(super) struct Tell {
     interfaces: Vec<Arc<str>>,
     max_bans: usize,
     /// Said behind the name of a host that is banned, but not in the kernel.
     on_paper: &'static str,
+    notices: Names,
     info_hashes: InfoHashes,
     counts: Arc<DaemonCounters>,
     detections: Option<(DetectionLog, Samples)>,
@@ -57,13 +64,27 @@ impl Tell {
             let files = EvidenceFiles::start(options)?;
             (evidence, taps.packets) = (Some((files, packets)), Some(send));
         }
+        let (on_paper, notices) = match config.holder() {
+            BackendKind::DryRun => (
+                " on paper only",
+                Names {
+                    ban: "would-ban",
+                    unban: "would-unban",
+                },
+            ),
+            BackendKind::Ipset | BackendKind::Nftables | BackendKind::Xdp => (
+                "",
+                Names {
+                    ban: "ban",
+                    unban: "unban",
+                },
+            ),
+        };
         let tell = Self {
             interfaces: interfaces.iter().map(|name| name.as_str().into()).collect(),
             max_bans: config.max_bans,
-            on_paper: match config.holder() {
-                BackendKind::DryRun => " on paper only",
-                BackendKind::Ipset | BackendKind::Nftables | BackendKind::Xdp => "",
-            },
+            on_paper,
+            notices,
             info_hashes: InfoHashes::new(config.info_hash),
             counts: Arc::default(),
             detections,
@@ -149,7 +170,7 @@ impl Tell {
             (Fate::Taken, Decision::BanByHand) => {
                 self.counts.bans_by_hand.count();
                 info!(host; "banned {host}{}: by command", self.on_paper);
-                self.without_packet("ban", host, "by command");
+                self.without_packet(self.notices.ban, host, "by command");
             }
             (Fate::Taken, Decision::Unban) => self.unbanned(host, "by command"),
             (Fate::Taken, Decision::Exempt) => self.unbanned(host, "it is never banned any more"),
@@ -171,7 +192,7 @@ impl Tell {
         let technique = because.evidence.technique.name();
         let client = event::client_name(&because.evidence.client);
         self.notify(Notice {
-            event: "ban",
+            event: self.notices.ban,
             time: event::rfc3339(because.at),
             address: host.to_owned(),
             interface: interface.to_owned(),
@@ -214,7 +235,7 @@ impl Tell {
 
     fn unbanned(&self, host: &str, why: &str) {
         info!(host; "unbanned {host}: {why}");
-        self.without_packet("unban", host, why);
+        self.without_packet(self.notices.unban, host, why);
     }
 
     /// Notifies of a ban or its end that no packet led to.

@@ -146,6 +146,15 @@ impl Counters {
     pub const fn skip(&mut self, reason: Skip) {
         self.skipped[reason.index()] += 1;
     }
+    /// Without what two runs of the same do not have in common: the times.
+    #[cfg(test)]
+    pub(crate) fn untimed(self) -> Self {
+        Self {
+            batch_nanos: 0,
+            batches: Default::default(),
+            ..self
+        }
+    }
     /// Counts one piece of evidence.
     pub const fn see(&mut self, technique: Technique, confidence: Confidence) {
         self.evidence[technique as usize][confidence as usize] += 1;

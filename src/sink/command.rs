@@ -27,7 +27,9 @@ impl Programs {
     pub(super) fn run(&self, notice: &Notice) {
         let words = match notice.event {
             "ban" => &self.on_ban,
-            _ => &self.on_unban,
+            "unban" => &self.on_unban,
+            // Nobody was banned: a program may ban elsewhere.
+            _ => return,
         };
         let Some((program, arguments)) = words.split_first() else {
             return;

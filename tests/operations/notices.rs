@@ -69,7 +69,7 @@ fn a_web_hook_gets_ban_and_unban_with_its_headers() {
     in_namespace(|| {
         cable();
         let (url, requests) = recorder(&[]);
-        let arguments = ["--monitor-only", "--ban-duration=1", "--webhook-url", &url];
+        let arguments = ["--ban-duration=1", "--webhook-url", &url];
         let headers = ["--webhook-headers", "Authorization: Bearer x, X-Two: 2"];
         let _daemon = Daemon::start(&[&arguments[..], &headers].concat());
         play("bt-libtorrent-plain-v4");
@@ -100,14 +100,44 @@ fn a_web_hook_gets_ban_and_unban_with_its_headers() {
 }
 
 #[test]
+fn what_is_only_monitored_is_told_so_and_no_program_is_run() {
+    in_namespace(|| {
+        cable();
+        let (url, requests) = recorder(&[]);
+        let arguments = ["--monitor-only", "--ban-duration=1", "--webhook-url", &url];
+        let programs = ["--on-ban", "/nonexistent", "--on-unban", "/nonexistent"];
+        let daemon = Daemon::start(&[&arguments[..], &programs].concat());
+        play("bt-libtorrent-plain-v4");
+        let mut told = Vec::new();
+        while !told.contains(&("would-unban".to_owned(), HOST.to_owned())) {
+            let body: serde_json::Value = serde_json::from_str(&next(&requests).1).unwrap();
+            let text = |key: &str| body[key].as_str().unwrap().to_owned();
+            told.push((text("event"), text("address")));
+        }
+        assert!(
+            told.contains(&("would-ban".to_owned(), HOST.to_owned())),
+            "{told:?}"
+        );
+        assert!(
+            told.iter().all(|(event, _)| event.starts_with("would-")),
+            "{told:?}"
+        );
+        let (log, status) = daemon.stop();
+        assert!(
+            status.success() && !log.iter().any(|line| line.contains("cannot be run")),
+            "{log:?}"
+        );
+    });
+}
+
+#[test]
 fn a_busy_server_is_asked_again_and_a_refusal_is_not() {
     for (statuses, times) in [(&[503, 429][..], 3), (&[404], 1), (&[302], 1)] {
         in_namespace(move || {
             cable();
             let (url, requests) = recorder(statuses);
             let body = r#"{"text": "{event} {address}"}"#;
-            let mut daemon =
-                Daemon::start(&["--monitor-only", "--webhook-url", &url, "--webhook-body", body]);
+            let mut daemon = Daemon::start(&["--webhook-url", &url, "--webhook-body", body]);
             play("bt-libtorrent-plain-v4");
             let (_, first) = next(&requests);
             assert!(first.starts_with(r#"{"text": "ban "#), "{first}");
@@ -134,7 +164,7 @@ fn notices_about_one_host_come_once_in_a_while() {
         in_namespace(move || {
             cable();
             let (url, requests) = recorder(&[]);
-            let arguments = ["--monitor-only", "--ban-duration=1", "--webhook-url", &url];
+            let arguments = ["--ban-duration=1", "--webhook-url", &url];
             let mut daemon = Daemon::start(&[&arguments[..], &["--webhook-cooldown", cooldown]].concat());
             for case in ["bt-libtorrent-plain-v4", "bt-transmission-v4"] {
                 play(case);
@@ -292,7 +322,7 @@ fn programs_are_run_without_a_shell() {
         let on_ban = format!("{script}, {{event}} {{address}}, $(id); rm, {{technique}}, {{unknown}}");
         let on_unban = format!("{script}, gone, {{address}}");
         let arguments = ["--on-ban", &on_ban, "--on-unban", &on_unban];
-        let _daemon = Daemon::start(&[&["--monitor-only", "--ban-duration=1"][..], &arguments].concat());
+        let _daemon = Daemon::start(&[&["--ban-duration=1"][..], &arguments].concat());
         play("bt-libtorrent-plain-v4");
         let both = [
             format!("ban {HOST}|$(id); rm|handshake|{{unknown}}|"),
@@ -316,7 +346,7 @@ fn programs_that_fail_or_hang_are_named_and_stop_nothing() {
             ("false", "on_ban false: failed for "),
             ("sleep,1000", "on_ban sleep: killed after 10 s"),
         ] {
-            let mut daemon = Daemon::start(&["--monitor-only", "--on-ban", on_ban]);
+            let mut daemon = Daemon::start(&["--cleanup-on-stop", "--on-ban", on_ban]);
             play("bt-libtorrent-plain-v4");
             daemon.wait_for(said);
             let start = Instant::now();
