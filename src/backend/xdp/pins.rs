@@ -4,7 +4,7 @@
 //! process from attaching over the same state. Links bear the number of their interface, because bpffs takes
 //! no name with a dot in it.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -28,7 +28,14 @@ pub(super) struct Pins {
 /// Held as long as this process uses the directory for itself.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _dir: File,
+    dir: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A program that another thread is about to start holds a copy of the descriptor for a moment, and by that the lock.
+        let _ = self.dir.unlock();
+    }
 }
 
 impl Pins {
@@ -87,14 +94,12 @@ impl Pins {
         }
         let dir =
             File::open(&self.dir).map_err(|error| kernel("opening the pin directory", object(), error))?;
-        // SAFETY: the descriptor is open.
-        let ret = unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-        if ret == 0 {
-            return Ok(Lock { _dir: dir });
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::WouldBlock {
-            return Err(kernel("locking the pin directory", object(), error));
+        match dir.try_lock() {
+            Ok(()) => return Ok(Lock { dir }),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(kernel("locking the pin directory", object(), error));
+            }
         }
         Err(BackendError::Busy {
             backend: BACKEND,
