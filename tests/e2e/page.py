@@ -80,8 +80,9 @@ class Browser:
         return self.call("GET", f"{self.element(selector)}/text")
 
     def complaints(self) -> list[str]:
-        """What the console got since it was last asked."""
-        return [entry["message"] for entry in self.call("POST", "/se/log", type="browser")]
+        """What the console got since it was last asked, without what the browser's own pages say."""
+        messages = [entry["message"] for entry in self.call("POST", "/se/log", type="browser")]
+        return [message for message in messages if not message.startswith("chrome://")]
 
 
 def expect(condition, what: str) -> None:
