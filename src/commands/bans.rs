@@ -230,55 +230,59 @@ pub fn ban(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let timeout = Timeout::from_duration(time.unwrap_or(config.ban_duration));
-    let mut direct = None;
     for address in addresses {
         let request = Request::Ban {
             address: *address,
             seconds: Some(timeout.secs()),
         };
-        let said = match ask_or_none(config, &request)? {
-            Some((_, said)) => said.unwrap_or_default(),
-            None => {
-                let backend = match &mut direct {
-                    Some(backend) => backend,
-                    none => none.insert(open(config)?),
-                };
-                ban_directly(config, backend.as_mut(), *address, timeout)?
-            }
+        let Some((_, said)) = ask_or_none(config, &request)? else {
+            return ban_directly(config, addresses, timeout, out);
         };
-        writeln!(out, "{said}")?;
+        writeln!(out, "{}", said.unwrap_or_default())?;
     }
     Ok(())
 }
 
 fn ban_directly(
     config: &Config,
-    backend: &mut dyn SetBackend,
-    address: Element,
+    addresses: &[Element],
     timeout: Timeout,
-) -> anyhow::Result<String> {
-    if let Some(why) = config.exemptions(&Network::read()?).of_element(address) {
-        anyhow::bail!("{address} is never banned ({})", why.name());
-    }
-    backend
-        .apply(&[Change::Ban(address, timeout)])
-        .with_context(|| format!("cannot ban {address}"))?;
-    if let Some(store) = config.store() {
-        let now = wall_clock();
-        let duration = Duration::from_secs(timeout.secs().into());
-        let record = Record {
-            reason: Arc::new(Reason::by_hand()),
-            since: now,
-            deadline: duration,
-            duration,
-            flows: 0,
-            times: 0,
-        };
-        store
-            .remember(address, &record, now)
-            .with_context(|| format!("{address} is banned, but not after a reboot"))?;
-    }
-    Ok(format!("{address} banned for {} s", timeout.secs()))
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let exemptions = config.exemptions(&Network::read()?);
+    let mut backend = open(config)?;
+    let mut banned = Vec::new();
+    let outcome = addresses.iter().try_for_each(|address| {
+        if let Some(why) = exemptions.of_element(*address) {
+            anyhow::bail!("{address} is never banned ({})", why.name());
+        }
+        backend
+            .apply(&[Change::Ban(*address, timeout)])
+            .with_context(|| format!("cannot ban {address}"))?;
+        banned.push(*address);
+        Ok(writeln!(out, "{address} banned for {} s", timeout.secs())?)
+    });
+    outcome.and(remember(config, &banned, timeout))
+}
+
+/// Otherwise the bans would end with the next reboot.
+fn remember(config: &Config, banned: &[Element], timeout: Timeout) -> anyhow::Result<()> {
+    let Some(store) = config.store().filter(|_| !banned.is_empty()) else {
+        return Ok(());
+    };
+    let now = wall_clock();
+    let duration = Duration::from_secs(timeout.secs().into());
+    let record = Record {
+        reason: Arc::new(Reason::by_hand()),
+        since: now,
+        deadline: duration,
+        duration,
+        flows: 0,
+        times: 0,
+    };
+    store
+        .remember(banned, &record, now)
+        .context("banned, but not after a reboot")
 }
 
 /// Has the running daemon never ban hosts, until it ends, and lifts their bans. Without a daemon only that.

@@ -204,11 +204,11 @@ impl Store {
         self.replace(&saved)
     }
 
-    /// Adds a ban to the file; its deadline counts from `wall`. For commands, while no daemon runs.
+    /// Adds bans that are alike to the file; their deadline counts from `wall`. For commands, while no daemon runs.
     ///
     /// # Errors
     /// [`StateError::Io`], and [`StateError::Unreadable`] when there is a file that is none of ours.
-    pub fn remember(&self, element: Element, record: &Record, wall: Timestamp) -> Result<(), StateError> {
+    pub fn remember(&self, elements: &[Element], record: &Record, wall: Timestamp) -> Result<(), StateError> {
         let mut saved = match fs::read(&self.path) {
             Ok(bytes) => parse(&bytes).map_err(|why| self.set_aside(why, wall))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Saved {
@@ -220,9 +220,12 @@ impl Store {
             Err(source) => return Err(self.io("read", &self.path, source)),
         };
         saved.written = saved.written.max(wall.0);
-        let address = element.to_string();
-        saved.bans.retain(|ban| ban.address != address);
-        saved.bans.push(saved_ban(element, record, wall, Duration::ZERO));
+        let ban = |element: &Element| saved_ban(*element, record, wall, Duration::ZERO);
+        let anew: Vec<SavedBan> = elements.iter().map(ban).collect();
+        saved
+            .bans
+            .retain(|ban| !anew.iter().any(|new| new.address == ban.address));
+        saved.bans.extend(anew);
         self.replace(&saved)
     }
 

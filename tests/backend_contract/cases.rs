@@ -47,6 +47,7 @@ pub(crate) const ALL: &[Case] = &[
     ("networks of every size", networks_of_every_size, 65_536),
     ("bans run out", bans_run_out, 65_536),
     ("what is missing is named", what_is_missing, 65_536),
+    ("a comparison begins anew", comparison_begins_anew, 65_536),
     ("no changes change nothing", no_changes, 65_536),
 ];
 
@@ -153,6 +154,23 @@ fn what_is_missing(bench: &mut Bench) {
     let short = [element("192.0.2.1")];
     let gone = eventually(Duration::from_secs(10), || bench.missing(&short) == short);
     assert!(gone, "a ban that has run out is missing");
+}
+
+/// As when it was given up: more elements than a step compares, and the list is read in part.
+fn comparison_begins_anew(bench: &mut Bench) {
+    bench.ensure();
+    let host = |number: u32| Element::host(Ipv4Addr::from_bits(0x0a00_0000 + number).into());
+    let hosts: Vec<Element> = (0..20_000).map(host).collect();
+    let timeout = Timeout::from_duration(Duration::from_secs(600));
+    let bans: Vec<Change> = hosts.iter().map(|host| Change::Ban(*host, timeout)).collect();
+    bench.apply(&bans);
+    for _ in 0..2 {
+        bench.backend.verify().unwrap();
+        bench.backend.compare(&mut hosts.clone()).unwrap();
+    }
+    let mut expected = hosts;
+    expected.push(host(20_000));
+    assert_eq!(bench.missing(&expected), [host(20_000)]);
 }
 
 fn listed_with_remaining_time(bench: &mut Bench) {

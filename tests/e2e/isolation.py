@@ -7,11 +7,16 @@ mount with it. The machine's own network, firewall, /run, /var/lib and /etc/btbl
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
+
+from process import Failure
 
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 PR_SET_PDEATHSIG = 1
@@ -32,6 +37,21 @@ def enter() -> None:
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _prepare()
+
+
+def run(name: str, check) -> int:
+    """Runs `check` in fresh namespaces with a folder of its own, which stays when it fails; the exit status."""
+    enter()
+    work = Path(tempfile.mkdtemp(prefix=f"btblocker-{name}-"))
+    work.chmod(0o755)
+    try:
+        check(work)
+    except Failure as failure:
+        print(f"FAIL {failure} (logs: {work})")
+        return 1
+    shutil.rmtree(work)
+    print("PASS")
+    return 0
 
 
 def _prepare() -> None:

@@ -8,9 +8,7 @@ Exit status 1 when something is missing on the page, does not fit its width, or 
 import argparse
 import base64
 import json
-import shutil
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -176,16 +174,7 @@ def main() -> int:
     wish = parser.parse_args()
     if wish.screenshots:
         wish.screenshots.mkdir(parents=True, exist_ok=True)
-    isolation.enter()
-    work = Path(tempfile.mkdtemp(prefix="btblocker-page-"))
-    try:
-        check(str(Path(wish.binary).resolve()), work, wish.screenshots)
-    except Failure as failure:
-        print(f"FAIL {failure} (logs: {work})")
-        return 1
-    shutil.rmtree(work)
-    print("PASS")
-    return 0
+    return isolation.run("page", lambda work: check(str(Path(wish.binary).resolve()), work, wish.screenshots))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ Exit status 1 when a metric is unknown to Prometheus, a query fails or has no an
 import argparse
 import json
 import re
-import shutil
 import sys
-import tempfile
 import urllib.parse
 from pathlib import Path
 
@@ -108,16 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default=str(alone.ROOT / "target/release/btblocker"))
     wish = parser.parse_args()
-    isolation.enter()
-    work = Path(tempfile.mkdtemp(prefix="btblocker-scrape-"))
-    try:
-        check(str(Path(wish.binary).resolve()), work)
-    except Failure as failure:
-        print(f"FAIL {failure} (logs: {work})")
-        return 1
-    shutil.rmtree(work)
-    print("PASS")
-    return 0
+    return isolation.run("scrape", lambda work: check(str(Path(wish.binary).resolve()), work))
 
 
 if __name__ == "__main__":

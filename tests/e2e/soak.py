@@ -13,7 +13,6 @@ import re
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import clients
 import isolation
 from cases import PAYLOAD, expect
 from lab import Lab
-from process import Failure, wait_until
+from process import wait_until
 from swarm import Swarm
 from watch import Watch
 
@@ -140,17 +139,7 @@ def main() -> int:
     wish = parser.parse_args()
     if wish.load:
         load(wish.load)
-    isolation.enter()
-    work = Path(tempfile.mkdtemp(prefix="btblocker-soak-"))
-    work.chmod(0o755)
-    try:
-        soak(str(Path(wish.binary).resolve()), wish.backend, wish.minutes, work)
-    except Failure as failure:
-        print(f"FAIL {failure} (logs: {work})")
-        return 1
-    shutil.rmtree(work)
-    print("PASS")
-    return 0
+    return isolation.run("soak", lambda work: soak(str(Path(wish.binary).resolve()), wish.backend, wish.minutes, work))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 
-use super::message::Ipsets;
+use super::message::{Ipsets, Listing};
 use super::set::Set;
 use crate::ban::{BackendError, Element};
 
@@ -16,8 +16,8 @@ const AT_ONCE: usize = 4_096;
 #[derive(Default)]
 pub(super) struct Comparison {
     held: HashSet<Element, RandomState>,
-    /// The set whose list is being read.
-    reading: Option<usize>,
+    /// The list that is being read: of the next set.
+    listing: Option<Listing>,
     /// Sets that are read to their end.
     read: usize,
 }
@@ -26,7 +26,7 @@ impl Comparison {
     /// One step.
     pub(super) fn step(
         &mut self,
-        ipsets: &mut Ipsets,
+        ipsets: &Ipsets,
         sets: &[Set],
         expected: &mut Vec<Element>,
     ) -> Result<Vec<Element>, BackendError> {
@@ -37,13 +37,13 @@ impl Comparison {
             if self.held.len() >= enough {
                 return Ok(Vec::new());
             }
-            if self.reading != Some(self.read) {
-                set.begin_reading(ipsets)?;
-                self.reading = Some(self.read);
-            }
+            let listing = match &mut self.listing {
+                Some(listing) => listing,
+                none => none.insert(set.begin_reading(ipsets)?),
+            };
             let held = &mut self.held;
-            if set.read_some(ipsets, |entry| _ = held.insert(entry.element))? {
-                self.read += 1;
+            if set.read_some(listing, |entry| _ = held.insert(entry.element))? {
+                (self.listing, self.read) = (None, self.read + 1);
             }
         }
         let mut some = expected.split_off(expected.len().saturating_sub(AT_ONCE));

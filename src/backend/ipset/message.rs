@@ -121,8 +121,6 @@ pub(super) fn family_name(nfproto: u8) -> &'static str {
 /// The kernel's ipset subsystem.
 pub(super) struct Ipsets {
     channel: Channel,
-    /// For a list that is read in steps while other messages are sent.
-    listing: Channel,
     protocol: u8,
 }
 
@@ -131,7 +129,6 @@ impl Ipsets {
     pub(super) fn open() -> io::Result<Self> {
         let mut this = Self {
             channel: Channel::new(),
-            listing: Channel::new(),
             protocol: NEWEST_PROTOCOL,
         };
         let mut spoken = NEWEST_PROTOCOL;
@@ -160,14 +157,10 @@ impl Ipsets {
     }
 
     /// Begins to list a set in steps.
-    pub(super) fn begin_list(&mut self, set: &str) -> io::Result<()> {
-        let request = list_request(self.protocol, set, 0);
-        self.listing.begin(request)
-    }
-
-    /// Reads some of the list and hands over the entries; whether there are no more.
-    pub(super) fn more_of_list(&mut self, mut on_entry: impl FnMut(Held)) -> io::Result<bool> {
-        self.listing.more(|reply| entries(reply).for_each(&mut on_entry))
+    pub(super) fn begin_list(&self, set: &str) -> io::Result<Listing> {
+        let mut channel = Channel::new();
+        channel.begin(list_request(self.protocol, set, 0))?;
+        Ok(Listing(channel))
     }
 
     /// The kernel's index of a set, by which rules know it.
@@ -222,6 +215,16 @@ impl Ipsets {
 
     fn message(&self, command: u16, flags: i32, set: Option<&str>) -> Message {
         message(self.protocol, command, flags, set)
+    }
+}
+
+/// A list that is read in steps while other messages are sent. The kernel keeps the set as long as this lives.
+pub(super) struct Listing(Channel);
+
+impl Listing {
+    /// Reads some of the list and hands over the entries; whether there are no more.
+    pub(super) fn more(&mut self, mut on_entry: impl FnMut(Held)) -> io::Result<bool> {
+        self.0.more(|reply| entries(reply).for_each(&mut on_entry))
     }
 }
 

@@ -132,7 +132,7 @@ impl SetBackend for Ipset {
     }
 
     fn compare(&mut self, expected: &mut Vec<Element>) -> Result<Vec<Element>, BackendError> {
-        let step = self.comparison.step(&mut self.ipsets, &self.sets, expected);
+        let step = self.comparison.step(&self.ipsets, &self.sets, expected);
         if step.is_err() || expected.is_empty() {
             self.comparison = Comparison::default();
         }
@@ -140,6 +140,7 @@ impl SetBackend for Ipset {
     }
 
     fn teardown(&mut self) -> Result<(), BackendError> {
+        self.comparison = Comparison::default();
         for family in [ProtoFamily::Ipv4, ProtoFamily::Ipv6] {
             let mut batch = Batch::new();
             batch.add(&ruleset::table(family), MsgType::Del);

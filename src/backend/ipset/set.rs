@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nftnl::ProtoFamily;
 
-use super::message::{Code, Header, Ipsets, family_name};
+use super::message::{Code, Header, Ipsets, Listing, family_name};
 use super::session::Session;
 use super::{KIND, Options};
 use crate::backend::ruleset::{Direction, RuleSpec, Step, TableSpec};
@@ -183,7 +183,7 @@ impl Set {
     }
 
     /// Begins to read the entries in steps.
-    pub(super) fn begin_reading(&self, ipsets: &mut Ipsets) -> Result<(), BackendError> {
+    pub(super) fn begin_reading(&self, ipsets: &Ipsets) -> Result<Listing, BackendError> {
         ipsets
             .begin_list(&self.name)
             .map_err(|source| self.refusal("listing", source))
@@ -192,11 +192,11 @@ impl Set {
     /// Reads some entries; whether there are no more.
     pub(super) fn read_some(
         &self,
-        ipsets: &mut Ipsets,
+        listing: &mut Listing,
         on_entry: impl FnMut(Held),
     ) -> Result<bool, BackendError> {
-        ipsets
-            .more_of_list(on_entry)
+        listing
+            .more(on_entry)
             .map_err(|source| self.refusal("listing", source))
     }
 
