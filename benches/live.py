@@ -183,11 +183,12 @@ def main():
                 early_exit(folder)
                 return
             starts = []
-            for _ in range(5):
+            for _ in range(20):
                 watcher = Watcher(folder, "--backend", "ipset")
                 starts.append(watcher.start_up)
                 watcher.stop()
-            print(f"start-up until ready: {min(starts) * 1000:.0f} to {max(starts) * 1000:.0f} ms")
+            print(f"start-up until ready, {len(starts)} times: {min(starts) * 1000:.0f} to {max(starts) * 1000:.0f} ms, "
+                  f"median {statistics.median(starts) * 1000:.0f}")
             watcher = Watcher(folder, "--monitor-only")
             before = watcher.cpu_seconds()
             time.sleep(10)

@@ -88,10 +88,7 @@ impl Captures {
             early_exit: early_exit.to_vec(),
             ..LiveOptions::default()
         };
-        let mut opened = Vec::new();
-        for (number, name) in (0_u16..).zip(interfaces) {
-            opened.push(LiveCapture::open(name, number, &options)?);
-        }
+        let opened = open_all(interfaces, &options)?;
         let (begun, all_begun) = crossbeam_channel::bounded(0);
         let mut captures = Self {
             threads: Vec::new(),
@@ -176,4 +173,23 @@ impl Captures {
         }
         outcome
     }
+}
+
+/// Opens all at once: the kernel lets each wait until no processor uses the old state of its socket (an RCU grace
+/// period, 20 to 70 ms on an idle machine), and one period serves all.
+fn open_all(interfaces: &[String], options: &LiveOptions) -> Result<Vec<LiveCapture>, CaptureError> {
+    std::thread::scope(|scope| {
+        let opening: Vec<_> = (0_u16..)
+            .zip(interfaces)
+            .map(|(number, name)| scope.spawn(move || LiveCapture::open(name, number, options)))
+            .collect();
+        opening
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    })
 }

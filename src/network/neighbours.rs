@@ -2,6 +2,7 @@
 //! remote ends of the SSH sessions to it. Files that are missing or strange give nothing.
 
 use std::fs;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -45,9 +46,8 @@ pub(super) fn ssh_peers() -> Vec<IpAddr> {
     let is_ssh = |port: &u16| *port == SSH_PORT || own == Some(*port) || configured_ports().contains(port);
     let mut peers: Vec<IpAddr> = session.map(|(peer, _)| peer).into_iter().collect();
     for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
-        let text = fs::read_to_string(table).unwrap_or_default();
         peers.extend(
-            connections(&text)
+            connections(&whole(table))
                 .filter(|(port, _)| is_ssh(port))
                 .map(|(_, peer)| peer),
         );
@@ -55,6 +55,16 @@ pub(super) fn ssh_peers() -> Vec<IpAddr> {
     peers.sort_unstable();
     peers.dedup();
     peers
+}
+
+/// Text of a file of `/proc/net`. For every read the kernel walks all buckets of its table, about 2 ms: a buffer that
+/// has room for what is usually there keeps them few.
+fn whole(path: &str) -> String {
+    let mut text = String::with_capacity(64 * 1024);
+    if let Err(error) = fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
+        log::debug!("reading {path}: {error}");
+    }
+    text
 }
 
 /// Ports of the SSH server. Read once, before rights are given up: the files may be root's alone.
