@@ -68,20 +68,39 @@ fn end_of(daemon: &mut Daemon) -> ExitStatus {
     status.unwrap()
 }
 
-/// A panic of this thread ends the program with this exit status and these lines.
-fn check(thread: &'static str, code: i32, lines: &'static [&'static str]) {
+/// Exit statuses as `waitpid(2)` tells them.
+const ERROR: i32 = 1 << 8;
+const PANIC: i32 = 101 << 8;
+
+/// A panic of this thread ends the program, started with these options, in one of these ways and with these lines.
+fn check(
+    thread: &'static str,
+    options: &'static [&'static str],
+    ends: &'static [i32],
+    lines: &'static [&'static str],
+) {
     in_namespace(move || {
         let mut lab = Lab::new("nftables");
         lab.preload(FAILING_CLOCK);
         let fail_at = monotonic().as_secs() + 4;
         lab.variables
             .extend([("FAIL_AT", fail_at.to_string()), ("FAIL_IN", thread.to_owned())]);
-        let mut daemon = lab.start(&[]);
+        let mut daemon = lab.start(options);
         // Only the daemon is to fail.
         lab.variables.clear();
         lab.say(&["ban", BY_HAND]);
         assert!(daemon.is_running(), "it fails too early");
-        assert_eq!(end_of(&mut daemon).code(), Some(code));
+        // A worker does nothing without frames.
+        let mut wire = wire();
+        let mut flows = 0..;
+        let mut status = None;
+        wait_for("it ends", || {
+            wire.sendpacket(stranger(flows.next().unwrap())).unwrap();
+            status = daemon.ended();
+            status.is_some()
+        });
+        let status = status.unwrap();
+        assert!(ends.contains(&status.into_raw()), "{status}");
         for line in lines {
             daemon.wait_line(line);
         }
@@ -91,16 +110,33 @@ fn check(thread: &'static str, code: i32, lines: &'static [&'static str]) {
 
 #[test]
 fn a_panic_of_the_judge_ends_the_daemon() {
-    check("main", 101, &["thread 'main'"]);
+    // Where the clock fails inside of a channel, the channel's destructor panics, too, which aborts.
+    check("main", &[], &[PANIC, libc::SIGABRT], &["thread 'main'"]);
 }
 
 #[test]
 fn a_panic_of_a_capture_thread_ends_the_daemon() {
     check(
         "capture-bt0",
-        1,
+        &[],
+        &[ERROR],
         &["thread 'capture-bt0'", "bt0: the capture thread has ended"],
     );
+}
+
+#[test]
+fn a_panic_of_a_worker_ends_the_daemon() {
+    check(
+        "inspect-0",
+        &["--workers", "1"],
+        &[ERROR],
+        &["thread 'inspect-0'", "worker 0 panicked: "],
+    );
+}
+
+/// The far end of the watched device.
+fn wire() -> pcap::Capture<pcap::Active> {
+    pcap::Capture::from_device("bt1").unwrap().open().unwrap()
 }
 
 /// A frame of a UDP flow of its own.
@@ -127,7 +163,7 @@ fn without_memory_the_daemon_ends_and_bans_stay() {
         let limit = format!("--data={}", (kib + 4 * 1_024) * 1_024);
         let mut daemon = lab.start_under(&["prlimit", &limit], &[]);
         lab.say(&["ban", BY_HAND]);
-        let mut wire = pcap::Capture::from_device("bt1").unwrap().open().unwrap();
+        let mut wire = wire();
         let deadline = Instant::now() + Duration::from_secs(120);
         let mut flows = 0;
         while daemon.is_running() {
