@@ -2,8 +2,10 @@
 //! takes them over.
 
 use std::fs;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitStatus};
 use std::time::{Duration, Instant};
 
 use btblocker::backend::{BackendKind, Options, open};
@@ -149,6 +151,21 @@ fn stranger(number: u32) -> Vec<u8> {
     frame
 }
 
+/// Sends flows until the daemon has ended; their number.
+fn flood_until_it_ends(daemon: &mut Daemon) -> u32 {
+    let mut wire = wire();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut flows = 0;
+    while daemon.is_running() {
+        assert!(Instant::now() < deadline, "{flows} flows take no memory");
+        for _ in 0..1_000 {
+            wire.sendpacket(stranger(flows)).unwrap();
+            flows += 1;
+        }
+    }
+    flows
+}
+
 #[test]
 fn without_memory_the_daemon_ends_and_bans_stay() {
     in_namespace(|| {
@@ -163,20 +180,76 @@ fn without_memory_the_daemon_ends_and_bans_stay() {
         let limit = format!("--data={}", (kib + 4 * 1_024) * 1_024);
         let mut daemon = lab.start_under(&["prlimit", &limit], &[]);
         lab.say(&["ban", BY_HAND]);
-        let mut wire = wire();
-        let deadline = Instant::now() + Duration::from_secs(120);
-        let mut flows = 0;
-        while daemon.is_running() {
-            assert!(Instant::now() < deadline, "{flows} flows take no memory");
-            for _ in 0..1_000 {
-                wire.sendpacket(stranger(flows)).unwrap();
-                flows += 1;
-            }
-        }
+        let flows = flood_until_it_ends(&mut daemon);
         let status = end_of(&mut daemon);
         println!("{flows} flows, {limit}: {status}");
         assert_eq!(status.signal(), Some(libc::SIGABRT), "{status}");
         daemon.wait_line("memory allocation of ");
+        ban_stays(&lab);
+        assert!(fs::exists(lab.state_file()).unwrap());
+    });
+}
+
+/// A memory control group of its own (`cgroups(7)`, version 1 or 2), which is what `MemoryMax` of a unit is.
+struct Group {
+    folder: PathBuf,
+    limit: &'static str,
+    usage: &'static str,
+}
+
+impl Group {
+    /// What the kernel says against it where none can be made.
+    fn new() -> io::Result<Self> {
+        let own = format!("btblocker-test-{}", process::id());
+        let (root, limit, usage) = match fs::exists("/sys/fs/cgroup/memory")? {
+            true => (
+                "/sys/fs/cgroup/memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+            ),
+            false => {
+                fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory")?;
+                ("/sys/fs/cgroup", "memory.max", "memory.current")
+            }
+        };
+        let folder = Path::new(root).join(own);
+        fs::create_dir(&folder)?;
+        Ok(Self { folder, limit, usage })
+    }
+
+    fn usage(&self) -> u64 {
+        let text = fs::read_to_string(self.folder.join(self.usage)).unwrap();
+        text.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Processes that were killed a moment ago still count.
+        wait_for("the group is empty", || fs::remove_dir(&self.folder).is_ok());
+    }
+}
+
+#[test]
+fn above_its_memory_limit_the_daemon_is_killed_and_bans_stay() {
+    let group = match Group::new() {
+        Ok(group) => group,
+        Err(error) => {
+            println!("skipped: no memory control group can be made here: {error}");
+            return;
+        }
+    };
+    in_namespace(move || {
+        let lab = Lab::new("nftables");
+        let join = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", group.folder.display());
+        let mut daemon = lab.start_under(&["sh", "-c", &join, "sh"], &[]);
+        lab.say(&["ban", BY_HAND]);
+        let limit = group.usage() + 4 * 1_024 * 1_024;
+        fs::write(group.folder.join(group.limit), limit.to_string()).unwrap();
+        let flows = flood_until_it_ends(&mut daemon);
+        let status = end_of(&mut daemon);
+        println!("{flows} flows, limit of {limit} bytes: {status}");
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
         ban_stays(&lab);
         assert!(fs::exists(lab.state_file()).unwrap());
     });
