@@ -17,7 +17,7 @@ TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libto
 	openssh-server openssh-client
 BENCH_PACKAGES := libndpi-bin tcpdump valgrind iproute2 ipset nftables python3
 OPERATOR_PACKAGES := nftables prometheus chromium chromium-driver
-LINT_PACKAGES := shellcheck
+LINT_PACKAGES := shellcheck g++
 DEB_PACKAGES := dpkg-dev lintian
 PACKAGING_PACKAGES := $(DEB_PACKAGES) systemd-container debootstrap nix-bin iputils-ping rpm
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -78,7 +78,7 @@ lint: setup ## formatting, clippy, documentation and shellcheck; warnings are er
 	@contrib/install-packages.sh $(LINT_PACKAGES)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 	shellcheck $(SCRIPTS)
 
@@ -172,13 +172,21 @@ xdp: setup ## rebuild the BPF objects and compare them with the committed ones
 
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 3600
+SMOKE_SECONDS ?= 30
+.PHONY: fuzz-seeds
+fuzz-seeds: setup
+	@contrib/install-packages.sh g++
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	cd fuzz && cargo run --locked --target-dir ../target --example seeds
+
 .PHONY: fuzz-smoke
-fuzz-smoke: setup ## 30 seconds of each fuzz target (needs `cargo install cargo-fuzz` and g++)
-	cd fuzz && cargo run --example seeds && for target in $(FUZZ_TARGETS); do \
-		cargo +stable fuzz run -s none $$target -- -max_total_time=30 -max_len=8192 || exit 1; done
+fuzz-smoke: fuzz-seeds ## SMOKE_SECONDS of each fuzz target, as many at once as there are processors
+	cd fuzz && cargo fuzz build -s none
+	cd fuzz && printf '%s\n' $(FUZZ_TARGETS) | xargs -P "$$(nproc)" -I TARGET \
+		cargo fuzz run -s none TARGET -- -max_total_time=$(SMOKE_SECONDS) -max_len=8192
 
 .PHONY: fuzz
-fuzz: setup ## FUZZ_SECONDS of each fuzz target with the address sanitizer (needs nightly Rust, too)
-	cd fuzz && cargo run --example seeds && for target in $(FUZZ_TARGETS); do \
+fuzz: fuzz-seeds ## FUZZ_SECONDS of each fuzz target with the address sanitizer (needs nightly Rust)
+	cd fuzz && for target in $(FUZZ_TARGETS); do \
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -rss_limit_mb=2048 \
 			-print_final_stats=1 || exit 1; done

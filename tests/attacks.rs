@@ -267,24 +267,51 @@ fn floods_of_hosts_and_of_named_peers_stay_bounded() {
     assert_eq!(banned(&verdicts), [HOST]);
 }
 
-/// Forged uTP connection attempts from many sources as a capture file: each a flow, strong evidence and two new hosts.
+/// A forged uTP connection attempt, by number: a flow of its own, strong evidence and two new hosts.
+fn utp_syn(number: u32) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 48, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend((0x0800_0000 + number % 60_000).to_be_bytes());
+    packet.extend((0x2000_0000 + number).to_be_bytes());
+    packet.extend([0x1a, 0xe1, 0xc8, 0xd5, 0, 28, 0, 0, 0x41, 0]);
+    packet.extend((number as u16).to_be_bytes());
+    packet.extend(number.wrapping_mul(2_654_435_761).to_be_bytes());
+    packet.extend([0, 0, 0, 0, 0, 0x10, 0, 0, 0, 1, 0, 0]);
+    packet
+}
+
+/// Forged uTP connection attempts as a capture file.
 fn utp_flood(packets: u32) -> Vec<u8> {
     let words = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101];
     let mut file = words.map(u32::to_le_bytes).concat();
     for number in 0..packets {
-        let length = 48_u32;
+        let packet = utp_syn(number);
+        let length = u32::try_from(packet.len()).unwrap();
         let at = number * 200;
         let record = [1_790_000_000 + at / 1_000_000, at % 1_000_000, length, length];
         file.extend(record.map(u32::to_le_bytes).concat());
-        file.extend([0x45, 0, 0, 48, 0, 0, 0, 0, 64, 17, 0, 0]);
-        file.extend((0x0800_0000 + number % 60_000).to_be_bytes());
-        file.extend((0x2000_0000 + number).to_be_bytes());
-        file.extend([0x1a, 0xe1, 0xc8, 0xd5, 0, 28, 0, 0, 0x41, 0]);
-        file.extend((number as u16).to_be_bytes());
-        file.extend(number.wrapping_mul(2_654_435_761).to_be_bytes());
-        file.extend([0, 0, 0, 0, 0, 0x10, 0, 0, 0, 1, 0, 0]);
+        file.extend(packet);
     }
     file
+}
+
+#[test]
+fn a_flood_of_evidence_hides_no_download() {
+    // The judge's tables are full when the download begins, and between any two of its packets come more.
+    let (first, between) = (300_000, 500);
+    let frames = download();
+    let begin = frames[0].0;
+    let forged = move |numbers: std::ops::Range<u32>, at: Timestamp| {
+        numbers.map(move |number| (at, LinkType::Raw, utp_syn(number)))
+    };
+    let mixed = (0_u32..).zip(frames).flat_map(|(place, frame)| {
+        let number = first + place * between;
+        forged(number..number + between, frame.0).chain([frame])
+    });
+    let (banned, counters) = play(forged(0..first, begin).chain(mixed));
+    println!("{} frames; banned {banned:?}", counters.frames);
+    assert!(banned.iter().any(|host| host == HOST), "{banned:?}");
+    let strangers = |host: &&String| !host.starts_with("10.77.");
+    assert_eq!(banned.iter().find(strangers), None);
 }
 
 #[test]

@@ -14,9 +14,10 @@ use libfuzzer_sys::fuzz_target;
 
 const WALL: Timestamp = Timestamp(1_790_000_000_000_000);
 const NOW: Duration = Duration::from_secs(60);
+const MAX_BANS: usize = 65_536;
 
 fuzz_target!(|input: &[u8]| {
-    let store = Store::new(&folder(), &SetName::default());
+    let store = Store::new(&folder(), &SetName::default(), MAX_BANS);
     fs::write(store.path(), input).unwrap();
     let read = store.load(WALL, NOW);
     if let Some(trouble) = read.trouble {
