@@ -1,6 +1,6 @@
 //! Whole TCP flows, segment by segment: what is told of them, however they are cut.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use btblocker_detectors::{
     Class, Client, Confidence, Evidence, Findings, Options, Progress, Side, StreamBuffers, TcpInspector,
@@ -533,6 +533,40 @@ fn conversations() -> Vec<Vec<(Side, Vec<u8>)>> {
             (B, b"\0".to_vec()),
         ],
     ]
+}
+
+#[test]
+fn a_capture_that_cuts_segments_is_never_surer() {
+    let surest = |shown: &Shown| {
+        let mut surest = BTreeMap::new();
+        for evidence in &shown.told {
+            let told = surest
+                .entry((evidence.technique.name(), evidence.speaker.index()))
+                .or_insert(evidence.confidence);
+            *told = evidence.confidence.max(*told);
+        }
+        surest
+    };
+    for conversation in conversations() {
+        let mut whole = Shown::from_start();
+        for (side, bytes) in &conversation {
+            whole.says(*side, bytes);
+        }
+        let whole = surest(&whole);
+        for snap in 0..400 {
+            let mut cut = Shown::from_start();
+            for (side, bytes) in &conversation {
+                let acknowledgement = cut.next[1 - side.index()];
+                cut.says_cut(*side, bytes, snap, acknowledgement);
+            }
+            for (told, confidence) in surest(&cut) {
+                assert!(
+                    Some(&confidence) <= whole.get(&told),
+                    "{told:?} {confidence:?} of {snap} bytes each"
+                );
+            }
+        }
+    }
 }
 
 proptest! {

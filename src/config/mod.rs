@@ -9,6 +9,8 @@ mod load;
 mod overrides;
 mod reload;
 mod rights;
+#[cfg(test)]
+mod round_trip_tests;
 mod values;
 
 use std::collections::BTreeMap;
