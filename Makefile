@@ -162,7 +162,7 @@ test-cross: cross build ## ARCH=aarch64: build for that processor, and replay al
 	tests/packaging/cross.sh $(ARCH) target/release/btblocker
 
 .PHONY: ci
-ci: lint xdp test test-nix e2e ## everything that must hold before a release
+ci: lint xdp test test-nix fuzz-smoke e2e ## everything that must hold before a release
 
 .PHONY: xdp
 xdp: setup ## rebuild the BPF objects and compare them with the committed ones
@@ -181,9 +181,10 @@ fuzz-seeds: setup
 
 .PHONY: fuzz-smoke
 fuzz-smoke: fuzz-seeds ## SMOKE_SECONDS of each fuzz target, as many at once as there are processors
-	cd fuzz && cargo fuzz build -s none
-	cd fuzz && printf '%s\n' $(FUZZ_TARGETS) | xargs -P "$$(nproc)" -I TARGET \
-		cargo fuzz run -s none TARGET -- -max_total_time=$(SMOKE_SECONDS) -max_len=8192
+	cd fuzz && cargo fuzz build -s none --dev
+	@cd fuzz && printf '%s\n' $(FUZZ_TARGETS) | xargs -P "$$(nproc)" -I TARGET sh -c '\
+		cargo fuzz run -s none --dev TARGET -- -max_total_time=$(SMOKE_SECONDS) -max_len=8192 >target/TARGET.log 2>&1 \
+			|| { cat target/TARGET.log; exit 1; }; sed -n "s/^Done/TARGET:/p" target/TARGET.log'
 
 .PHONY: fuzz
 fuzz: fuzz-seeds ## FUZZ_SECONDS of each fuzz target with the address sanitizer (needs nightly Rust)
