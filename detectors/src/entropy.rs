@@ -3,6 +3,7 @@
 //! | rule | what is counted in one direction | by chance |
 //! |---|---|---|
 //! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples | 3e-8 |
+//! | `rc4-download` | the same with 20 segments of requests, or 30 with `have` messages among them; and for every 17 bytes the other end sends 16,397, give or take | 3e-15 |
 //! | `rc4-blocks` | distances between ends of short segments that are multiples of 16,397, the size of a piece message with a block of 16,384: at least 4, and one in 50 ends | 4e-6 |
 //!
 //! A sender that has nothing to add pushes a short segment (or uTP packet): its end is the end of a message.
@@ -14,11 +15,14 @@
 //! Look-alikes: none known. TLS records add 22 to 29 bytes to 16,384, Shadowsocks and VMess 2 to 34, HTTP/2 9.
 //! BitTorrent inside a length-preserving proxy is found, too. Cannot see: senders that coalesce everything.
 
-use crate::randomness::{SAMPLE_BYTES, looks_random};
+use crate::randomness::{SAMPLE_BYTES, least_sample, looks_random};
 use crate::{Confidence, Evidence, Options, Side, Technique};
 
 /// Bytes of a request message.
 const REQUEST_BYTES: u32 = 17;
+/// Segments of requests alone, and with `have` messages, that no chance brings forth.
+const SURE_REQUESTS: u16 = 20;
+const SURE_WITH_HAVES: u16 = 30;
 /// Bytes of a `have` message: a downloader tells of a finished piece when it asks for the next.
 const HAVE_BYTES: u32 = 9;
 /// Bytes of a piece message with a whole block.
@@ -98,12 +102,16 @@ impl Sizes {
             self.short_end(end);
         }
         self.longest = self.longest.max(len);
-        if self.samples < MOST_SAMPLES && payload.len() >= usize::from(options.min_payload) {
+        let cut = payload.len() < usize::from(len);
+        if self.samples < MOST_SAMPLES
+            && len >= options.min_payload
+            && payload.len() >= usize::from(least_sample(cut, options))
+        {
             self.samples += 1;
             let sample = payload
                 .get(payload.len().saturating_sub(SAMPLE_BYTES)..)
                 .unwrap_or(payload);
-            self.random += u8::from(looks_random(sample, options));
+            self.random += u8::from(looks_random(sample, cut, options));
         }
     }
 
@@ -143,9 +151,26 @@ impl Sizes {
 
     /// Whether the requests of a download go this way.
     pub(crate) fn requests(&self) -> bool {
-        let pure = self.requests.saturating_mul(2) >= self.small;
-        let mixed = self.with_haves.saturating_mul(4) >= self.small.saturating_mul(3);
-        self.small >= 20 && (pure || mixed) && self.multiples.count_ones() >= 3
+        self.small >= 20 && (self.is_pure() || self.is_mixed()) && self.multiples.count_ones() >= 3
+    }
+
+    fn is_pure(&self) -> bool {
+        self.requests.saturating_mul(2) >= self.small
+    }
+
+    fn is_mixed(&self) -> bool {
+        self.with_haves.saturating_mul(4) >= self.small.saturating_mul(3)
+    }
+
+    /// Whether so many of the segments are requests, and of the other direction's bytes so many came back, that it is a
+    /// download: each request brings a block, but what was asked before the capture began and what is still to come.
+    pub(crate) fn downloads(&self, answers: &Self) -> bool {
+        let many = self.requests >= SURE_REQUESTS && self.is_pure()
+            || self.with_haves >= SURE_WITH_HAVES && self.is_mixed();
+        let asked = u64::from(self.position) * u64::from(PIECE_BYTES);
+        let came = u64::from(answers.position) * u64::from(REQUEST_BYTES);
+        let fits = came * 2 >= asked && came * 3 <= asked * 4;
+        many && fits && self.requests() && answers.is_opaque()
     }
 
     /// How sure it is that blocks go this way.
@@ -166,9 +191,9 @@ impl Sizes {
 pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option<Evidence>; 2] {
     let opaque = sizes.iter().any(Sizes::is_opaque);
     let [originator, responder] = sizes;
-    let own = match side {
-        Side::Originator => originator,
-        Side::Responder => responder,
+    let (own, other) = match side {
+        Side::Originator => (originator, responder),
+        Side::Responder => (responder, originator),
     };
     let tell = |rule, confidence| Evidence::new(Technique::Entropy, rule, confidence, side);
     let requests = own.requests() && opaque && answered;
@@ -179,10 +204,14 @@ pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option
             sure.min(Confidence::Strong)
         }
     });
-    [
-        requests.then(|| tell("rc4-requests", Confidence::Strong)),
-        blocks.map(|sure| tell("rc4-blocks", sure)),
-    ]
+    let asking = if !requests {
+        None
+    } else if own.downloads(other) {
+        Some(tell("rc4-download", Confidence::Conclusive))
+    } else {
+        Some(tell("rc4-requests", Confidence::Strong))
+    };
+    [asking, blocks.map(|sure| tell("rc4-blocks", sure))]
 }
 
 impl Default for Sizes {
@@ -275,6 +304,34 @@ mod tests {
             ("other sizes", (20..60).map(|n| 18 * n).collect(), false),
         ] {
             assert_eq!(after(&lengths, noise).requests(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_download_is_sure_by_what_its_requests_bring() {
+        let requests: Vec<usize> = (0..40).map(|n| 17 * (1 + n % 3)).collect();
+        let mut other_sizes = requests.clone();
+        other_sizes.extend([50; 50]);
+        let with_haves: Vec<usize> = (0..40).map(|n| 26 * (1 + n % 2) + 17 * (n % 3)).collect();
+        for (name, sent, came, content, expected) in [
+            (
+                "a block for each request",
+                &requests,
+                880,
+                noise as fn(u64, usize) -> Vec<u8>,
+                true,
+            ),
+            ("of which a third is to come", &requests, 600, noise, true),
+            ("with haves", &with_haves, 1000, noise, true),
+            ("most segments are others", &other_sizes, 2000, noise, false),
+            ("twenty requests", &requests[..20].to_vec(), 440, noise, true),
+            ("nineteen", &requests[..19].to_vec(), 430, noise, false),
+            ("too little comes", &requests, 400, noise, false),
+            ("too much comes", &requests, 1300, noise, false),
+            ("text comes", &requests, 880, |_, len| vec![b'a'; len], false),
+        ] {
+            let (own, other) = (after(sent, noise), after(&vec![1448; came], content));
+            assert_eq!(own.downloads(&other), expected, "{name}");
         }
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn exchange(
         bytes
             .get(..KEY_BYTES)
             .or(cut.then_some(bytes))
-            .is_some_and(|key| looks_random(key, options))
+            .is_some_and(|key| looks_random(key, cut, options))
     };
     if !is_opening(two)
         || states_length(first, one)

@@ -23,7 +23,7 @@ pub struct Options {
     /// Least Shannon entropy of 96 bytes, in bits per byte, for a block to look random. 96 uniform bytes
     /// have a median of 6.24 and never exceed log2 96 = 6.585.
     pub entropy_threshold: f32,
-    /// Least payload, in bytes, that the statistical tests look at.
+    /// Least payload on the wire, in bytes, that the statistical tests look at.
     pub min_payload: u16,
 }
 

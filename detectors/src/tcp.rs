@@ -7,7 +7,7 @@
 //! | what ends | when |
 //! |---|---|
 //! | reading the beginning | both directions have 4 KiB, or one is at 64 KiB, or 32 flights or 8,192 segments came |
-//! | reading segments | TLS or SSH after its first flights; else after 400 segments with payload, 4,000 when anything was found or less than 512 KiB of an opaque flow passed; never after a conclusive finding |
+//! | reading segments | TLS or SSH after its first flights; else after 400 segments with payload, 4,000 when anything was found or less than 4 MiB of an opaque flow passed; never after a conclusive finding |
 //!
 //! 400 segments hold about 35 blocks of 16 KiB: enough for every rule of `entropy` and `peer_message`.
 
@@ -32,8 +32,8 @@ use crate::{
 const SEGMENTS: u16 = 400;
 /// Segments with payload that are read when something short of a conclusion was found.
 const SEGMENTS_OF_SUSPECT: u16 = 4_000;
-/// Bytes of one direction of an opaque flow that are read at least, in small segments, too: 32 blocks.
-const OPAQUE_BYTES: u32 = 512 << 10;
+/// Bytes of one direction of an opaque flow that are read at least: 256 blocks, asked for in 20 segments.
+const OPAQUE_BYTES: u32 = 4 << 20;
 /// Flights during which the beginning is read: a negotiation with a proxy takes six, an exchange of keys five.
 const STREAM_FLIGHTS: usize = 32;
 /// Segments with payload during which the beginning is read: both directions byte by byte.

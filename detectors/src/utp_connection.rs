@@ -456,8 +456,8 @@ impl Flights {
             self.begun += 1;
             if self.begun <= 2 {
                 let key = packet.payload.get(..KEY_BYTES).unwrap_or(packet.payload);
-                let long = key.len() >= usize::from(options.min_payload).min(KEY_BYTES);
-                self.random += u8::from(long && mse::looks_random(key, options));
+                let cut = u32::try_from(packet.payload.len()).is_ok_and(|len| len < packet.payload_len);
+                self.random += u8::from(mse::looks_random(key, cut, options));
             }
         }
         let own_is_latest = self.latest.is_some_and(|(speaker, _)| speaker == from);

@@ -93,6 +93,8 @@ fn peer_ids_are_named() {
         (b"AZ2500BT", "BitTyrant"),
         (b"BLZ\x00\x00\x01", "Blizzard Downloader"),
         (b"QVOD0054", "QVOD 0054"),
+        (b"vcz", "vincenzo"),
+        (b"-rQ9100-", "rqbit 9.1.0"),
         (b"\x00\x03BS", "BitSpirit"),
         (b"abRS", "Rufus"),
         (b"abcdeAzureus", "Azureus 2.0.3.2"),
@@ -114,7 +116,7 @@ fn peer_ids_are_named() {
 #[test]
 fn every_code_of_the_table_is_named() {
     let clients = clients();
-    assert_eq!(clients.azureus.len(), 129);
+    assert_eq!(clients.azureus.len(), 130);
     assert_eq!(clients.shadow.len() + clients.mainline.len(), 9);
     assert!(clients.convention.len() >= 60, "{}", clients.convention.len());
     for (code, name, _) in &clients.azureus {

@@ -2,7 +2,7 @@
 
 Debian 12 has the programs whose entry names no release. For the others run `record.py` on Debian 13, or in a chroot of it
 (`debootstrap --variant=minbase trixie DIR`, then the packages python3, iproute2, tcpdump, procps and those of the entry).
-torrent-stream comes from npm; NODE_PATH names the folder that holds it.
+torrent-stream and webtorrent come from npm; NODE_PATH names the folder that holds them. rqbit comes from crates.io.
 """
 
 import os
@@ -20,6 +20,11 @@ NODE_PROGRAM = (
     "const fs = require('fs'), stream = require('torrent-stream');"
     "const engine = stream(fs.readFileSync(process.argv[1]), {path: process.argv[2], dht: false});"
     "engine.on('ready', () => engine.files.forEach(file => file.select()));"
+)
+WEBTORRENT = (
+    "import WebTorrent from '{folder}/webtorrent/index.js';"
+    "const wish = {{dht: false, lsd: false, natUpnp: false, natPmp: false, secure: 2, utp: process.argv[3] === 'utp'}};"
+    "new WebTorrent(wish).add(process.argv[1], {{path: process.argv[2]}});"
 )
 
 
@@ -91,6 +96,16 @@ def further_recordings() -> list[Recording]:
     add("unworkable-v4", "own implementation of the peer protocol", ["unworkable", "Debian 13"], command(unworkable))
     node = f'NODE_PATH={os.environ.get("NODE_PATH", "")} node -e "{NODE_PROGRAM}" TORRENT FOLDER'
     add("torrent-stream-v4", "the library behind peerflix", ["torrent-stream 1.2.1 of npm"], command(node))
+    program = WEBTORRENT.format(folder=os.environ.get("NODE_PATH", ""))
+    for transport in ("tcp", "utp"):
+        utp = "-utp" if transport == "utp" else ""
+        add(
+            f"webtorrent{utp}-rc4-v4", f"own implementation of the encryption, over {transport}", ["webtorrent 3.0.21 of npm"],
+            command(f'node --input-type=module -e "{program}" TORRENT FOLDER {transport}'), "rc4", transport,
+        )
+        only = "--disable-tcp-connect --experimental-enable-utp-listen" if utp else ""
+        rqbit = f"HOME=OWN rqbit --disable-dht --disable-lsd --disable-upnp-port-forward --listen-port PORT {only} download --disable-http-api -o FOLDER TORRENT"
+        add(f"rqbit{utp}-v4", f"own implementation of the peer protocol, over {transport}", ["rqbit 9.1.0 of crates.io"], command(rqbit), "off", transport)
     for encryption, utp in (("off", True), ("rc4", False), ("rc4", True)):
         add(
             f"transmission4{'-utp' if utp else ''}-{encryption}-v4", f"{'forced' if encryption == 'rc4' else 'no'} encryption over {'utp' if utp else 'tcp'}", ["transmission-daemon", "Debian 13"],
