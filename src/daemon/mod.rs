@@ -108,7 +108,6 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut manager = manager(config, &interfaces, &answerable)?;
     let memory = Memory::recall(config, &mut manager, start.elapsed())?;
-    manager.flush(start.elapsed())?;
     let mut daemon = Daemon {
         config: config.clone(),
         confinement,
@@ -122,6 +121,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         allowed: Vec::new(),
         memory,
         _control: control,
+        _requests: requests.clone(),
         asked,
         seen: Seen::default(),
         connections: Connections::start(config)?,
@@ -140,6 +140,8 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         tell,
         storm: false,
     };
+    // One ban that the kernel does not take keeps nobody from watching.
+    daemon.flush();
     let served = Arc::new(Served {
         board: daemon.board.clone(),
         counts: Arc::clone(daemon.tell.counts()),
@@ -173,6 +175,8 @@ struct Daemon {
     memory: Memory,
     /// The socket is there as long as this is.
     _control: Option<Server>,
+    /// Keeps the queue open where there is neither socket nor web page: a closed one is always ready to be heard.
+    _requests: Requests,
     /// Requests from the socket and the web page.
     asked: Receiver<Asked>,
     seen: Seen,
@@ -277,9 +281,7 @@ impl Daemon {
                     }
                 }
                 recv(found) -> hosts => {
-                    if let Ok(hosts) = hosts {
-                        self.follow_hosts(hosts);
-                    }
+                    self.follow_hosts(hosts.context("the thread that looks for SSH sessions has ended")?);
                 }
                 default(self.leisure(tick_at)) => {}
             }

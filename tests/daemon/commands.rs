@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::namespace::{in_namespace, ip};
 use crate::neighbour::Neighbour;
-use crate::program::{Lab, replay, sh, wait_for};
+use crate::program::{Lab, eventually, replay, sh, wait_for};
 
 const CASE: &str = "bt-libtorrent-v4";
 
@@ -80,6 +81,18 @@ fn bans_are_made_listed_lifted_and_allowed() {
         assert!(String::from_utf8_lossy(&teardown.stderr).contains("stop it first"));
         daemon.terminate();
         assert!(!lab.path("run/control.sock").exists());
+    });
+}
+
+#[test]
+fn a_daemon_that_nobody_can_ask_is_idle() {
+    in_namespace(|| {
+        let lab = Lab::new("dry-run");
+        let daemon = lab.start(&["--control-socket", ""]);
+        let before = daemon.busy();
+        let is_busy = || daemon.busy() - before > Duration::from_secs(1);
+        assert_eq!(eventually(Duration::from_secs(2), is_busy), None);
+        daemon.terminate();
     });
 }
 

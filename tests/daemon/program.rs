@@ -191,6 +191,17 @@ impl Daemon {
         threads.map(|thread| field(thread.unwrap())).collect()
     }
 
+    /// How long the judge's thread ran or wanted to run so far (`/proc/PID/task/TID/schedstat`).
+    pub(crate) fn busy(&self) -> Duration {
+        let pid = self.child.id();
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).unwrap();
+        let nanos = text
+            .split_whitespace()
+            .take(2)
+            .map(|nanos| nanos.parse::<u64>().unwrap());
+        Duration::from_nanos(nanos.sum())
+    }
+
     /// As by `kill -HUP`.
     pub(crate) fn hang_up(&self) {
         // SAFETY: takes no pointer; the child has not been waited for, so its number is its own.

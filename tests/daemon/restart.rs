@@ -109,6 +109,35 @@ fn without_a_daemon(lab: &Lab) {
 }
 
 #[test]
+fn a_remembered_ban_that_the_kernel_refuses_keeps_it_not_from_starting() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        let daemon = lab.start(&[]);
+        lab.say(&["ban", "198.51.100.0/24"]);
+        // A network within another, which nftables does not take.
+        let refused = lab.run(&["ban", "198.51.100.16/28"]);
+        assert_eq!(refused.status.code(), Some(1));
+        daemon.terminate();
+        assert!(
+            fs::read_to_string(lab.state_file())
+                .unwrap()
+                .contains("198.51.100.16/28")
+        );
+
+        let daemon = lab.start(&[]);
+        daemon.wait_line("it overlaps a network that is banned already");
+        lab.replay(CASE);
+        daemon.wait_line(": banned ");
+        assert_eq!(
+            lab.say(&["unban", "198.51.100.16/28"]),
+            "198.51.100.16/28 unbanned\n"
+        );
+        assert!(lab.bans().iter().any(|ban| ban["address"] == "198.51.100.0/24"));
+        daemon.terminate();
+    });
+}
+
+#[test]
 fn nobody_is_banned_without_a_daemon_whom_it_would_not_ban() {
     in_namespace(|| {
         let lab = Lab::new("nftables");
