@@ -189,13 +189,24 @@ impl Store {
         })
     }
 
-    /// Takes bans out of the file. For commands, while no daemon runs.
+    /// Takes bans out of the file; one that [`Store::load`] would set aside brings back nobody. For commands, while no
+    /// daemon runs.
     ///
     /// # Errors
-    /// As [`Store::save`].
+    /// As [`Store::save`], and when the file cannot be read.
     pub fn forget(&self, elements: &[Element]) -> Result<(), StateError> {
-        let saved = self.read().ok().and_then(|bytes| parse(&bytes).ok());
-        let Some(mut saved) = saved else {
+        let bytes = match self.read() {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::FileTooLarge => {
+                        Ok(())
+                    }
+                    _ => Err(self.io("read", &self.path, error)),
+                };
+            }
+        };
+        let Ok(mut saved) = parse(&bytes) else {
             return Ok(());
         };
         let stays = |address: &str| !elements.iter().any(|element| element.to_string() == address);
@@ -209,7 +220,7 @@ impl Store {
     /// # Errors
     /// [`StateError::Io`], and [`StateError::Unreadable`] when there is a file that is none of ours.
     pub fn remember(&self, elements: &[Element], record: &Record, wall: Timestamp) -> Result<(), StateError> {
-        let mut saved = match fs::read(&self.path) {
+        let mut saved = match self.read() {
             Ok(bytes) => parse(&bytes).map_err(|why| self.set_aside(why, wall))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Saved {
                 version: VERSION,
@@ -668,6 +679,8 @@ mod tests {
         let store = store(folder.path());
         let error = store.save(&picture()).unwrap_err();
         assert!(error.to_string().contains("make the folder"), "{error}");
+        let error = store.forget(&[ban().0]).unwrap_err();
+        assert!(error.to_string().contains("cannot read"), "{error}");
         assert_eq!(fs::read(folder.path().join("state")).unwrap(), b"a file");
     }
 }
