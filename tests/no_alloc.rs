@@ -4,11 +4,14 @@
 use btblocker::capture::{FrameBatch, LinkType};
 use btblocker::metrics::Board;
 use btblocker::network::Ingress;
-use btblocker::pipeline::{Dispatcher, Published, QUEUE_BATCHES, Settings, Workers};
+use btblocker::pipeline::{Dispatcher, Published, Settings, Workers};
 use btblocker_detectors::Timestamp;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
+
+/// Batches that wait for one worker.
+const QUEUE: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 
 struct Counting;
 
@@ -141,8 +144,7 @@ fn no_packet_takes_memory_once_the_tables_are_filled() {
         let (reports, read) = crossbeam_channel::bounded(1000);
         let board = Board::default();
         let ingress = Published::new(Ingress::default());
-        let workers =
-            Workers::start(count, QUEUE_BATCHES, settings, ingress, reports, board.clone()).unwrap();
+        let workers = Workers::start(count, QUEUE, settings, ingress, reports, board.clone()).unwrap();
         let mut dispatcher = workers.dispatcher();
         let mut batch = FrameBatch::new();
         let frames: Vec<_> = (0..100).flat_map(frames).collect();

@@ -34,7 +34,6 @@ mod xdp_options;
 use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::ban::{BackendError, SetBackend, Timeout};
@@ -192,8 +191,6 @@ pub struct Options {
     pub xdp_mode: XdpMode,
     /// Where the state of XDP outlives the process.
     pub xdp_pin: XdpPin,
-    /// Object file of the XDP program instead of the embedded one.
-    pub xdp_object: Option<PathBuf>,
 }
 
 impl Options {
@@ -216,7 +213,6 @@ impl Default for Options {
             interfaces: Vec::new(),
             xdp_mode: XdpMode::default(),
             xdp_pin: XdpPin::default(),
-            xdp_object: None,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::ban::{BanPolicy, Element, Exemption, Exemptions, Timeout};
 use crate::event::{InfoHashes, ShowInfoHash};
 use crate::judge::{BanTarget, Policy};
 use crate::network::{Network, own_namespace, separate_namespace};
+use crate::pipeline::QUEUE_BATCHES;
 use crate::sandbox::User;
 use crate::sink::{DetectionLogOptions, EvidenceOptions, LineFormat, Programs, Rotation, WebhookOptions};
 use crate::state::Store;
@@ -107,7 +108,7 @@ pub struct Config {
     /// Name of the IPv4 set; the IPv6 set has a `6` behind it.
     #[serde(with = "values::text")]
     pub set_name: SetName,
-    /// Whether sets and rules that are missing are created at the start.
+    /// Whether sets and rules that are missing are created, at the start and whenever they are gone.
     pub setup: bool,
     /// Drop in the prerouting hook as well.
     pub prerouting: bool,
@@ -281,7 +282,7 @@ impl Default for Config {
             min_payload_size: 60,
             one_sided: false,
             workers: 0,
-            queue_batches: 64,
+            queue_batches: QUEUE_BATCHES,
             max_flows: 262_144,
             snaplen: 4_352,
             buffer_size: 16 * 1024 * 1024,
@@ -372,7 +373,6 @@ impl Config {
             interfaces,
             xdp_mode: self.xdp_mode,
             xdp_pin: self.xdp_pin.clone(),
-            ..defaults
         }
     }
 

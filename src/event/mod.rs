@@ -8,8 +8,6 @@ mod sample;
 
 pub use info_hash::{InfoHashes, ShowInfoHash};
 
-use std::net::IpAddr;
-
 use btblocker_detectors::{Class, Client, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -119,11 +117,6 @@ pub fn reason(verdict: &BanVerdict) -> Reason {
         text: verdict.reason(),
         client: client_name(&verdict.because.evidence.client),
     }
-}
-
-/// `{"event":"unban",…}`: a ban was lifted or ran out.
-pub fn unban(address: IpAddr, why: &str) -> Value {
-    json!({ "event": "unban", "address": address, "reason": why })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::dispatch::{HandOver, Work};
 use super::packets::{A, ACK, B, Host, SYN, batch, handshake, tcp, udp, udp_fragments};
 use super::workers::run;
-use super::{Dispatcher, Published, QUEUE_BATCHES, Settings, Workers};
+use super::{Dispatcher, Published, Settings, Workers};
 use crate::capture::FrameBatch;
 use crate::flow::FlowHasher;
 use crate::judge::Report;
@@ -13,6 +13,9 @@ use crate::network::Ingress;
 use btblocker_detectors::Ends;
 use crossbeam_channel::{Receiver, bounded};
 use std::num::{NonZeroU32, NonZeroUsize};
+
+/// Batches that wait for one worker: more than any of these tests sends.
+const QUEUE: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 
 fn settings() -> Settings {
     Settings::new(NonZeroU32::new(10_000).unwrap())
@@ -41,7 +44,7 @@ fn through(workers: usize, frames: &[Vec<u8>], reports: usize) -> (Vec<Report>, 
     let (sender, receiver) = bounded(reports);
     let board = Board::default();
     let ingress = Published::new(Ingress::default());
-    let running = Workers::start(workers, QUEUE_BATCHES, settings(), ingress, sender, board.clone()).unwrap();
+    let running = Workers::start(workers, QUEUE, settings(), ingress, sender, board.clone()).unwrap();
     let mut dispatcher = running.dispatcher();
     for (number, frames) in frames.chunks(37).enumerate() {
         let mut batch = batch(frames.iter().map(|frame| (number as u64, &frame[..])));
@@ -173,8 +176,7 @@ fn a_panic_is_noticed() {
     let (exit, exits) = bounded(1);
     let (reports, _heard) = bounded(1);
     let ingress = Published::new(Ingress::default());
-    let mut running =
-        Workers::start(1, QUEUE_BATCHES, settings(), ingress, reports, Board::default()).unwrap();
+    let mut running = Workers::start(1, QUEUE, settings(), ingress, reports, Board::default()).unwrap();
     running.check().unwrap();
     running.exits = exits;
     let batch = FrameBatch::new();

@@ -4,7 +4,6 @@
 //! is needed at run time. Loading attaches nothing.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use libbpf_rs::{MapCore, Object, ObjectBuilder};
 
@@ -20,6 +19,9 @@ use crate::ban::BackendError;
 struct Aligned<T: ?Sized>(T);
 
 static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../contrib/xdp/btblocker_xdp.o"));
+
+/// What the object is called in errors.
+const NAME: &str = "embedded object";
 
 /// Names of the program's two shapes, for Ethernet and for raw IP.
 pub(super) const NAMES: [&str; 2] = ["bt_ethernet", "bt_raw_ip"];
@@ -43,18 +45,10 @@ impl Program {
 
 /// Loads the program with maps of the configured size, or with the pinned maps where there are some.
 pub(super) fn load(options: &Options, pins: Option<&Pins>) -> Result<(Program, Maps), BackendError> {
-    let path = options.xdp_object.as_deref();
-    let name = path.unwrap_or(Path::new("embedded object")).display().to_string();
-    let failed = |action: &'static str| {
-        let name = name.clone();
-        move |error| kernel(action, name, io_error(error))
-    };
-    let mut builder = ObjectBuilder::default();
-    let mut object = match path {
-        Some(path) => builder.open_file(path),
-        None => builder.open_memory(&OBJECT.0),
-    }
-    .map_err(failed("reading the XDP program"))?;
+    let failed = |action: &'static str| move |error| kernel(action, NAME.to_owned(), io_error(error));
+    let mut object = ObjectBuilder::default()
+        .open_memory(&OBJECT.0)
+        .map_err(failed("reading the XDP program"))?;
 
     for mut map in object.maps_mut() {
         let Some(shape) = SHAPES.iter().find(|shape| map.name() == shape.name) else {
@@ -74,33 +68,33 @@ pub(super) fn load(options: &Options, pins: Option<&Pins>) -> Result<(Program, M
 
     let [ethernet, raw_ip] = NAMES;
     let program = Program {
-        ethernet: descriptor(&object, ethernet, &name)?,
-        raw_ip: descriptor(&object, raw_ip, &name)?,
+        ethernet: descriptor(&object, ethernet)?,
+        raw_ip: descriptor(&object, raw_ip)?,
     };
     let maps = Maps::open(|shape| {
         let map = object
             .maps()
             .find(|map| map.name() == shape.name)
-            .ok_or_else(|| lacks(&name, shape.name))?;
+            .ok_or_else(|| lacks(shape.name))?;
         libbpf_rs::MapHandle::try_from(&map).map_err(failed("opening the maps"))
     })?;
     Ok((program, maps))
 }
 
-fn descriptor(object: &Object, program: &str, name: &str) -> Result<OwnedFd, BackendError> {
+fn descriptor(object: &Object, name: &str) -> Result<OwnedFd, BackendError> {
     let program = object
         .progs()
-        .find(|candidate| candidate.name() == program)
-        .ok_or_else(|| lacks(name, program))?;
+        .find(|candidate| candidate.name() == name)
+        .ok_or_else(|| lacks(name))?;
     program
         .as_fd()
         .try_clone_to_owned()
-        .map_err(|error| kernel("opening the XDP program", name.to_owned(), error))
+        .map_err(|error| kernel("opening the XDP program", NAME.to_owned(), error))
 }
 
-fn lacks(object: &str, part: &str) -> BackendError {
+fn lacks(part: &str) -> BackendError {
     BackendError::Missing {
         backend: super::BACKEND,
-        object: format!("{part} in {object}"),
+        object: format!("{part} in the {NAME}"),
     }
 }
