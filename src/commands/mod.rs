@@ -39,9 +39,51 @@ pub fn config(loaded: &Loaded, out: &mut dyn Write) -> anyhow::Result<()> {
             .into_iter()
             .flatten()
         {
-            let key = format!("interfaces.{name}.{key}");
-            writeln!(out, "{key} = {value}  # {}", loaded.origin(&key))?;
+            let origin = loaded.origin(&format!("interfaces.{name}.{key}"));
+            writeln!(out, "interfaces.{}.{key} = {value}  # {origin}", toml_key(name))?;
         }
     }
     Ok(())
+}
+
+/// A name as a part of a key in TOML: in quotation marks when it has a dot, as that of a VLAN has.
+fn toml_key(name: &str) -> String {
+    let is_bare = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if is_bare && !name.is_empty() {
+        name.to_owned()
+    } else {
+        serde_json::Value::from(name).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, load};
+
+    #[test]
+    fn the_effective_configuration_is_toml_and_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let overrides = Overrides {
+            config: Some(folder.path().join("btblocker.toml")),
+            ..Overrides::default()
+        };
+        let file = overrides.config.as_ref().unwrap();
+        let written = "interface = \"eth0.7,wg0\"\non_ban = [\"/bin/say\", \"a \\\"b\\\"\"]\nentropy_threshold = 5.7\n\
+                       [interfaces.\"eth0.7\"]\nban_duration = \"1h\"\n[interfaces.wg0]\nmonitor_only = true\n";
+        std::fs::write(file, written).unwrap();
+        let first = load(&overrides).unwrap();
+        let mut printed = Vec::new();
+        config(&first, &mut printed).unwrap();
+        let text = String::from_utf8(printed).unwrap();
+        assert!(
+            text.contains("interfaces.wg0.monitor_only = true  # file "),
+            "{text}"
+        );
+        assert!(text.contains("\nentropy_threshold = 5.7  # file "), "{text}");
+        std::fs::write(file, &text).unwrap();
+        assert_eq!(load(&overrides).unwrap().config, first.config, "{text}");
+    }
 }

@@ -174,6 +174,7 @@ pub struct Config {
     /// How much certainty is demanded.
     pub sensitivity: Sensitivity,
     /// Least entropy of 96 bytes, in bits per byte, for a block to look random.
+    #[serde(serialize_with = "values::shortest")]
     pub entropy_threshold: f32,
     /// Least payload, in bytes, that statistical tests look at.
     pub min_payload_size: u16,

@@ -184,6 +184,12 @@ pub(super) mod list {
     }
 }
 
+/// A number with the digits that it was written with: 32 bits made 64 have more.
+pub(super) fn shortest<S: Serializer>(value: &f32, s: S) -> Result<S::Ok, S::Error> {
+    let written = value.to_string().parse();
+    s.serialize_f64(written.unwrap_or_else(|_| f64::from(*value)))
+}
+
 /// `--no-setup` is the opposite of the key `setup`.
 pub(super) fn negated<S: Serializer>(value: &Option<bool>, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_bool(!value.unwrap_or(false))

@@ -157,7 +157,7 @@ fn sections_are_shown_with_their_sources_and_read_again() {
         let text = String::from_utf8(output.stdout).unwrap();
         for (key, value, line) in [("ban_target", "remote", 2), ("ban_duration", "1s", 3)] {
             let wanted = format!(
-                "interfaces.{SECOND}.{key} = \"{value}\"  # file {}:{line}",
+                "interfaces.\"{SECOND}\".{key} = \"{value}\"  # file {}:{line}",
                 file.display()
             );
             assert!(
