@@ -46,9 +46,16 @@ fn bash_completes_commands_and_options() {
 }
 
 #[test]
-fn the_manual_page_has_the_options() {
+fn the_manual_page_has_options_commands_and_files() {
     let page = btblocker(&["man"]);
-    for part in [".TH btblocker 8", "ban\\-duration", "replay", "monitor\\-only"] {
+    for part in [
+        ".TH btblocker 8",
+        "ban\\-duration",
+        "monitor\\-only",
+        "\n.SH COMMANDS\n",
+        "\n\\fBunban ADDRESS...\\fR\nLift bans\n.br\n\\-\\-all: Every ban\n",
+        "\n.SH FILES\n",
+    ] {
         assert!(page.contains(part), "{part} is not in the page");
     }
 }
