@@ -86,6 +86,9 @@ impl From<Sample> for [u64; 8] {
     }
 }
 
+/// How far a clock may go back, in milliseconds, and samples that lie ahead stay.
+const SET_BACK: u64 = 60_000;
+
 /// What gives way when there are as many samples as are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
@@ -145,11 +148,18 @@ impl History {
         self.samples.iter()
     }
 
-    /// Records the sums so far and the bans in force at this time. Times before the latest step count into it.
+    /// Records the sums so far and the bans in force at this time. Times before the latest step count into it, unless the
+    /// clock of a run that goes on was set back: then what lies ahead gives way, which would hide what comes.
     pub fn record(&mut self, at: Timestamp, totals: Totals, active: u64) {
         let added = totals.since(&self.last);
         self.last = totals;
         let millis = at.0 / 1_000;
+        if self.full == Full::Oldest {
+            let latest = millis.saturating_add(SET_BACK);
+            while self.samples.back().is_some_and(|back| back.at > latest) {
+                self.samples.pop_back();
+            }
+        }
         let is_new = |history: &Self| {
             let start = millis - millis % history.step;
             history.samples.back().is_none_or(|back| start > back.at)
@@ -216,6 +226,19 @@ mod tests {
             history.record(Timestamp(seconds * 1_000_000), packets(sum), active);
         }
         assert_eq!(rows(&history), [(10_000, 7, 1), (20_000, 0, 1), (40_000, 3, 2)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_hides_nothing() {
+        let mut history = History::recent();
+        let day = 86_400;
+        for (seconds, sum) in [(10, 1), (20, 2), (20 + day, 3), (30 + day, 4), (30, 5), (40, 6)] {
+            history.record(Timestamp(seconds * 1_000_000), packets(sum), 0);
+        }
+        assert_eq!(
+            rows(&history),
+            [(10_000, 1, 0), (20_000, 1, 0), (30_000, 1, 0), (40_000, 1, 0)]
+        );
     }
 
     #[test]
