@@ -132,6 +132,15 @@ pub enum Change {
     Unban(Element),
 }
 
+impl Change {
+    /// The element that changes.
+    pub const fn element(&self) -> Element {
+        match *self {
+            Self::Ban(element, _) | Self::Unban(element) => element,
+        }
+    }
+}
+
 /// One element as the kernel reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {

@@ -83,7 +83,7 @@ impl SetBackend for FakeSet {
             return Err(missing());
         }
         for change in changes {
-            let (Change::Ban(element, _) | Change::Unban(element)) = *change;
+            let element = change.element();
             if state.refuses == Some(element) {
                 return Err(refusal());
             }

@@ -8,8 +8,9 @@ pub fn own_namespace() -> Option<u64> {
     namespace_of(std::process::id())
 }
 
-/// Number of this process's network namespace, unless it is the machine's or the container's own. Process 1 tells which that is, or the remotest ancestor that may be looked at. Asked once: it
-/// stays the same, and with fewer rights neither may be looked at any more.
+/// Number of this process's network namespace, unless it is the machine's or the container's own. Process 1 tells which
+/// that is, or the remotest ancestor that may be looked at. Asked once: it stays the same, and with fewer rights neither
+/// may be looked at any more.
 pub fn separate_namespace() -> Option<u64> {
     static NAMESPACE: OnceLock<Option<u64>> = OnceLock::new();
     *NAMESPACE.get_or_init(find)
@@ -33,8 +34,9 @@ fn namespace_of(process: u32) -> Option<u64> {
         .map(|file| file.ino())
 }
 
-/// The parent's number, from `proc_pid_stat(5)`: the second word behind the name, which is in parentheses.
-fn parent_of(process: u32) -> Option<u32> {
+/// The parent's number, from `proc_pid_stat(5)`: the second word behind the name, which is in parentheses and may hold
+/// anything.
+pub(super) fn parent_of(process: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use super::namespace::parent_of;
+
 const SSH_PORT: u16 = 22;
 /// ESTABLISHED in `/proc/net/tcp` (`include/net/tcp_states.h`).
 const ESTABLISHED: &str = "01";
@@ -155,9 +157,7 @@ fn read_session() -> Option<(IpAddr, u16)> {
         if let Some(session) = ssh_connection(&environment) {
             return Some(session);
         }
-        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        // The name in parentheses may hold anything; state and parent follow it (`proc_pid_stat(5)`).
-        process = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        process = parent_of(process)?;
         if process <= 1 {
             return None;
         }

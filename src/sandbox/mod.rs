@@ -141,18 +141,23 @@ impl Confined {
 
 impl fmt::Display for Confinement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let capabilities = match self.capabilities.as_slice() {
-            [] => "no capabilities".to_owned(),
-            some if some.len() > 5 => format!("{} capabilities", some.len()),
-            some => some.join(", "),
-        };
         write!(
             f,
-            "runs as {} with {capabilities}; system calls: {}; files: {}",
+            "runs as {} with {}; system calls: {}; files: {}",
             self.user,
+            capabilities_in_words(&self.capabilities),
             self.system_calls.name(),
             self.files.name()
         )
+    }
+}
+
+/// A list of capabilities that is short enough for one line.
+pub fn capabilities_in_words(names: &[String]) -> String {
+    match names {
+        [] => "no capabilities".to_owned(),
+        some if some.len() > 5 => format!("{} capabilities", some.len()),
+        some => some.join(", "),
     }
 }
 

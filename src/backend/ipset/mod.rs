@@ -98,24 +98,24 @@ impl SetBackend for Ipset {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError> {
-        for element in changes.iter().map(element_of) {
+        for element in changes.iter().map(Change::element) {
             for set in self.sets.iter().filter(|set| set.holds(element)) {
                 set.refuse_unfit(&mut self.ipsets, element)?;
             }
         }
         if let [change] = changes {
-            let mut sets = self.sets.iter_mut().filter(|set| set.holds(element_of(change)));
+            let mut sets = self.sets.iter_mut().filter(|set| set.holds(change.element()));
             if sets.all(|set| set.apply_single(*change)) {
                 return Ok(());
             }
         }
         // Changes that share a message have the command and the family in common.
-        let sort = |change: &Change| (matches!(change, Change::Ban(..)), Family::of(element_of(change)));
+        let sort = |change: &Change| (matches!(change, Change::Ban(..)), Family::of(change.element()));
         for run in changes.chunk_by(|a, b| sort(a) == sort(b)) {
             for set in self
                 .sets
                 .iter()
-                .filter(|set| run.first().is_some_and(|c| set.holds(element_of(c))))
+                .filter(|set| run.first().is_some_and(|c| set.holds(c.element())))
             {
                 set.apply_run(&mut self.ipsets, run)?;
             }
@@ -155,11 +155,6 @@ impl SetBackend for Ipset {
         }
         Ok(())
     }
-}
-
-fn element_of(change: &Change) -> Element {
-    let (Change::Ban(element, _) | Change::Unban(element)) = *change;
-    element
 }
 
 fn ensure_rules(rules: &mut Channel, spec: &TableSpec) -> Result<(), BackendError> {

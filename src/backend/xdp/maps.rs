@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::pins::Pins;
 use super::table::{Read, Table, Unwritten};
@@ -116,7 +117,7 @@ impl Maps {
         for (index, table) in self.tables.iter().enumerate() {
             let of_table: Vec<_> = changes
                 .iter()
-                .filter(|change| table_index(element_of(change)) == index)
+                .filter(|change| table_index(change.element()) == index)
                 .collect();
             for run in of_table.chunk_by(|a, b| matches!(a, Change::Ban(..)) == matches!(b, Change::Ban(..)))
             {
@@ -259,12 +260,6 @@ fn table_index(element: Element) -> usize {
     }
 }
 
-fn element_of(change: &Change) -> Element {
-    match *change {
-        Change::Ban(element, _) | Change::Unban(element) => element,
-    }
-}
-
 /// Pins `map` at `path`.
 pub(super) fn pin(map: &mut MapHandle, path: &Path) -> Result<(), BackendError> {
     map.pin(path)
@@ -324,14 +319,8 @@ fn number(bytes: &[u8]) -> u64 {
 
 /// Now, on the clock of `bpf_ktime_get_ns`.
 fn monotonic_nanos() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` has room for the answer; the clock exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
-    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    let time = clock_gettime(ClockId::Monotonic);
+    let [secs, nanos] = [time.tv_sec, time.tv_nsec].map(|part| u64::try_from(part).unwrap_or(0));
     secs.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 

@@ -129,7 +129,7 @@ impl Manager {
     fn apply_one_by_one(&mut self, changes: &[Change]) -> Result<(), BackendError> {
         let (mut taken, mut refused, mut last) = (false, Vec::new(), None);
         for change in changes {
-            let (Change::Ban(element, _) | Change::Unban(element)) = *change;
+            let element = change.element();
             match self.backend.apply(&[*change]) {
                 Ok(()) => {
                     taken = true;

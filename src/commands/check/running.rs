@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Finding, chain};
 use crate::config::Config;
 use crate::control::{self, AskError, Request};
-use crate::sandbox::{Confined, SystemCalls, capability_names};
+use crate::sandbox::{Confined, SystemCalls, capabilities_in_words, capability_names};
 
 /// Whether a daemon answers, and with which rights it runs.
 pub(super) fn daemon(config: &Config, findings: &mut Vec<Finding>) {
@@ -53,11 +53,7 @@ fn rights(kernel: &str, status: &Value) -> Finding {
     let held = capability_names(u64::from_str_radix(held, 16).unwrap_or(u64::MAX));
     let what = format!(
         "the daemon has user {uid}, {}; system calls: {}; files: {}",
-        match held.as_slice() {
-            [] => "no capabilities".to_owned(),
-            some if some.len() > 5 => format!("{} capabilities", some.len()),
-            some => some.join(", "),
-        },
+        capabilities_in_words(&held),
         said("system_calls"),
         said("files"),
     );
