@@ -35,7 +35,8 @@
 //! One capture thread per interface. With `workers = 0` it inspects frames where they lie; otherwise batches go over one
 //! bounded channel per worker to long-running tasks on a pool of their own, chosen by a symmetric hash of the
 //! addresses, so one flow is always seen by one worker in capture order. Reports, which are rare, go over a bounded
-//! channel to one thread that judges, bans, and alone writes to the kernel.
+//! channel to one thread that judges, bans, and alone writes to the kernel's sets. Whatever may wait for somebody else
+//! (disk, web hooks, HTTP, commands, the table of connections) has a thread and a bounded queue of its own.
 //!
 //! # What must stay true
 //!

@@ -20,8 +20,8 @@ pub struct LiveOptions {
     /// receive offload (up to 64 KiB) and jumbo frames are cut. Blocks of TPACKET_V3 hold frames of any size, so
     /// a larger value costs no ring space.
     pub snaplen: u32,
-    /// Longest time that the kernel keeps a frame before it hands its block over; at least 1 ms. Default 5 ms:
-    /// the mean delay of a ban is half of it, and an idle link costs at most 200 wake-ups a second.
+    /// Longest time that the kernel keeps a frame before it hands its block over; at least 1 ms. Default 2 ms:
+    /// the mean delay of a ban is half of it, and a quiet link costs at most 500 wake-ups a second.
     pub timeout: Duration,
     /// Also frames that are not for this machine. Default off: a router gets everything it forwards anyway.
     pub promiscuous: bool,

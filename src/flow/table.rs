@@ -215,7 +215,7 @@ pub struct FlowTable {
 
 impl FlowTable {
     /// A table of at most `flows` flows, of which `stream_buffers` can have the beginning of their streams kept at
-    /// one time (8 KiB each). Besides, a flow takes up to 170 bytes, and while it is inspected up to 1 KiB more.
+    /// one time (9 KiB each). Besides, a flow takes up to 170 bytes, and while it is inspected up to 1 KiB more.
     pub fn new(hasher: FlowHasher, flows: NonZeroU32, stream_buffers: u32) -> Self {
         let flows = flows.get();
         Self {

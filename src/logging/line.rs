@@ -46,7 +46,8 @@ impl Line {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The host, or the trouble with many hosts, of a line that may come again and again. Bans and their ends are not among them: each is an event.
+    /// The host, or the trouble with many hosts, of a line that may come again and again. Bans and their ends are not
+    /// among them: each is an event.
     pub(super) fn repeatable(&self, record: &Record<'_>) -> Option<String> {
         let event = record.level() == Level::Info;
         let about = self.get("trouble").or_else(|| self.get("host"));

@@ -1,8 +1,8 @@
 //! Log lines: text for a terminal, for journald or for a file, or JSON Lines for programs.
 //!
-//! Keys of a record: `interface` stands in front of the text; `host` bounds how often an alike line is written
-//! when it is no event (see [`Repeats`]), and `trouble` does so for all hosts together. On a journal every line begins with its priority, `<4>`. Colours are for
-//! terminals only, and not where `NO_COLOR` is set.
+//! Keys of a record: `interface` stands in front of the text; `host` bounds how often an alike line is written when it
+//! is no event (see [`Repeats`]), and `trouble` does so for all hosts together. On a journal every line begins with its
+//! priority, `<4>`. Colours are for terminals only, and not where `NO_COLOR` is set.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,8 @@ use crate::sink::LineFormat;
 use line::Line;
 pub use repeats::Repeats;
 
-/// Starts writing log lines to standard error, those of libbpf among them. [`log::set_max_level`] changes the level later.
+/// Starts writing log lines to standard error, those of libbpf among them. [`log::set_max_level`] changes the level
+/// later.
 pub fn start(level: LevelFilter, format: LineFormat) {
     let journal = is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
     let repeats = Mutex::new(Repeats::default());

@@ -50,11 +50,11 @@ pub struct Overview {
     pub losses: Vec<Loss>,
     /// Techniques that saw something.
     pub techniques: Vec<TechniqueCounts>,
-    /// Hosts with evidence, at most [`SHOWN`]: those that were to be banned first, then the newest.
+    /// Hosts with evidence, of a daemon at most [`SHOWN`]: those that were to be banned first, then the newest.
     pub hosts: Vec<Host>,
     /// Hosts that are remembered.
     pub hosts_known: u64,
-    /// Bans, at most [`SHOWN`], the newest first.
+    /// Bans, of a daemon at most [`SHOWN`], the newest first.
     pub bans: Vec<Ban>,
     /// Length of a step of the history in milliseconds.
     pub step: u64,
@@ -62,7 +62,7 @@ pub struct Overview {
     pub history: Vec<Sample>,
 }
 
-/// Hosts and bans of a document at most.
+/// Hosts and bans of a running daemon's document at most; of a replay four times as many are shown.
 pub const SHOWN: usize = 256;
 
 /// One interface.

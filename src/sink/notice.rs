@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 /// One ban, or the end of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notice {
-    /// `ban` or `unban`.
+    /// `ban` or `unban`; `would-ban` or `would-unban` when bans are on paper only.
     pub event: &'static str,
     /// When, in RFC 3339.
     pub time: String,
