@@ -38,6 +38,12 @@ fn daemon(option: &str) -> Daemon {
     Daemon::start(&[&arguments[..], &option.split(' ').collect::<Vec<_>>()].concat())
 }
 
+/// The same, whose ring is used to its end while nobody reads it: its blocks are handed over when they are full, however
+/// slowly frames are sent.
+fn filling_daemon(option: &str) -> Daemon {
+    daemon(&format!("--capture-delay=1s {option}"))
+}
+
 /// Sum of samples.
 fn sum(text: &str, samples: &[&str]) -> f64 {
     samples.iter().map(|sample| value(text, sample).unwrap()).sum()
@@ -59,7 +65,7 @@ fn a_small_ring_loses_what_a_large_one_holds() {
     const FRAMES: u16 = 4_000;
     for (option, loses) in [("--buffer-size=65536", true), ("--buffer-size=16777216", false)] {
         in_namespace(move || {
-            let daemon = daemon(option);
+            let daemon = filling_daemon(option);
             // 4 MB while nobody reads the ring.
             daemon.hold(|| send(datagrams(FRAMES, 1_000)));
             let received = "btblocker_interface_received_total{interface=\"watched\"}";
@@ -78,7 +84,7 @@ fn a_short_queue_loses_what_a_long_one_holds() {
     const FRAMES: u16 = 20_000;
     for (option, loses) in [("--queue-batches=1", true), ("--queue-batches=1024", false)] {
         in_namespace(move || {
-            let daemon = daemon(&format!("--workers=1 {option}"));
+            let daemon = filling_daemon(&format!("--workers=1 {option}"));
             let lost = [
                 "btblocker_dropped_packets_total{place=\"queue\"}",
                 "btblocker_dropped_packets_total{place=\"buffers\"}",
