@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples | 3e-8 |
 //! | `rc4-download` | the same with 20 segments of requests, or 30 with `have` messages among them; and for every 17 bytes the other end sends 16,397, give or take | 3e-15 |
+//! | `rc4-upload` | the other end of that: strong, as the asking end chose what it sends | 3e-15 |
 //! | `rc4-blocks` | distances between ends of short segments that are multiples of 16,397, the size of a piece message with a block of 16,384: at least 4, and one in 50 ends | 4e-6 |
 //!
 //! A sender that has nothing to add pushes a short segment (or uTP packet): its end is the end of a message.
@@ -188,7 +189,7 @@ impl Sizes {
 }
 
 /// What the sizes of both directions say of the one that `side` sends. `answered` says that both ends spoke.
-pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option<Evidence>; 2] {
+pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option<Evidence>; 4] {
     let opaque = sizes.iter().any(Sizes::is_opaque);
     let [originator, responder] = sizes;
     let (own, other) = match side {
@@ -204,14 +205,17 @@ pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option
             sure.min(Confidence::Strong)
         }
     });
-    let asking = if !requests {
-        None
-    } else if own.downloads(other) {
-        Some(tell("rc4-download", Confidence::Conclusive))
-    } else {
-        Some(tell("rc4-requests", Confidence::Strong))
-    };
-    [asking, blocks.map(|sure| tell("rc4-blocks", sure))]
+    let downloads = requests && own.downloads(other);
+    [
+        requests.then(|| tell("rc4-requests", Confidence::Strong)),
+        downloads.then(|| tell("rc4-download", Confidence::Conclusive)),
+        // The sizes of what it sends were chosen by the end that asks.
+        downloads.then(|| Evidence {
+            speaker: side.other(),
+            ..tell("rc4-upload", Confidence::Strong)
+        }),
+        blocks.map(|sure| tell("rc4-blocks", sure)),
+    ]
 }
 
 impl Default for Sizes {

@@ -114,7 +114,7 @@ pub(crate) struct Seen {
     /// Hash of the initiator's public key, with `encrypted`.
     pub(crate) key: Option<u64>,
     /// What the sizes of the packets say.
-    pub(crate) sizes: [Option<Evidence>; 2],
+    pub(crate) sizes: [Option<Evidence>; 4],
     /// Packets that belong to the connection, this one included.
     pub(crate) packets: u8,
 }

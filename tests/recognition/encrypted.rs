@@ -155,7 +155,7 @@ fn an_exact_exchange_with_several_remotes_is_judged_without_a_transfer() {
 }
 
 #[test]
-fn a_download_without_its_beginning_is_judged_by_requests_and_what_they_bring() {
+fn both_ends_of_a_transfer_without_its_beginning_are_judged_by_requests_and_what_they_bring() {
     // A line that is always full: no segment ends with a block.
     let mut steps = Vec::new();
     for n in 0..40 {
@@ -163,14 +163,17 @@ fn a_download_without_its_beginning_is_judged_by_requests_and_what_they_bring() 
         steps.push((A, noise(2 * n + 1, 17 * blocks as usize)));
         steps.push((B, noise(2 * n + 2, 1448 * 11 * blocks as usize)));
     }
-    let outcome = World::new().flow(Transport::Tcp, 51_413, &steps).outcome();
-    assert!(
-        outcome
-            .told
-            .contains(&"entropy/rc4-download conclusive".to_owned()),
-        "{outcome:?}"
-    );
-    assert_eq!((outcome.judged, outcome.banned > 0), (1, true), "{outcome:?}");
+    for host in [A, B] {
+        let mut world = World::new();
+        let outcome = world.flow_with(1, host, Transport::Tcp, 51_413, &steps).outcome();
+        assert!(
+            outcome
+                .told
+                .contains(&"entropy/rc4-download conclusive".to_owned()),
+            "{outcome:?}"
+        );
+        assert_eq!((outcome.judged, outcome.banned > 0), (1, true), "{outcome:?}");
+    }
 }
 
 #[test]
