@@ -8,7 +8,7 @@
 //! |---------------|----------------------|----------------------------------------------------------|
 //! | nothing       | 24                   | [`Progress::Done`]; what is still shown is looked at for DHT and tracker only |
 //! | uTP suspected | 256                  | the same: relations need packets of both sides           |
-//! | strong        | 1,024 without news   | [`Progress::Packets`], but rests until [`UdpInspector::rearm`] |
+//! | strong        | 4,096 without news   | [`Progress::Packets`], but rests until [`UdpInspector::rearm`] |
 //! | conclusive    | 64 without news      | the same                                                 |
 //!
 //! A socket that begins as something else (name look-ups, STUN) usually has its own flow for that, because
@@ -36,7 +36,7 @@ const SUSPECT_PACKETS: u8 = 4;
 /// Datagrams without news after which a conclusively recognised flow rests.
 const QUIET: u16 = 64;
 /// The same where evidence is only strong: what the stream inside says may come later.
-const STRONG_QUIET: u16 = 1024;
+const STRONG_QUIET: u16 = 4096;
 
 /// What is remembered of one UDP flow.
 #[derive(Clone, Debug)]
