@@ -58,6 +58,7 @@ pub mod options;
 pub mod peer_message;
 pub mod randomness;
 mod recent;
+mod recorded;
 mod reported;
 mod signature;
 mod socks;

@@ -19,6 +19,7 @@ use crate::extension::Announced;
 use crate::grammar::{self, Protocol};
 use crate::handshake;
 use crate::http::Asked;
+use crate::recorded;
 use crate::reported::Reported;
 use crate::socks::{self, Negotiation};
 use crate::stream::{Direction, Flights};
@@ -90,6 +91,8 @@ struct Reading {
     head: u16,
     /// Whether a handshake is cut before its info-hash.
     cut: bool,
+    /// Whether recorded packets are copied: what follows is not the sender's own.
+    recorded: bool,
 }
 
 /// What is remembered of one TCP flow.
@@ -310,7 +313,9 @@ impl TcpInspector {
         let Reading { start, read, .. } = *self.reading(side);
         let bytes = buffers.prefix(side, end).get(usize::from(start)..).unwrap_or(&[]);
         let from = usize::from(read.saturating_sub(start).saturating_sub(OVERLAP));
-        if !matches!(self.protocol, Protocol::Http | Protocol::Text | Protocol::Sealed) {
+        if !matches!(self.protocol, Protocol::Http | Protocol::Text | Protocol::Sealed)
+            && !self.copies_packets(side, bytes.get(from..).unwrap_or(&[]))
+        {
             self.read_handshake(side, bytes, from, context);
             if read.saturating_sub(start) < SIGNATURE_BYTES {
                 self.read_start(side, bytes, context);
@@ -420,6 +425,9 @@ impl TcpInspector {
                 {
                     return;
                 }
+                if self.copies_packets(side, bytes) {
+                    return;
+                }
                 if let Some((at, found)) = handshake::find(bytes) {
                     let first = at == 0 && self.is_first(side, bytes);
                     let is_peer = found.class == Class::BitTorrent || found.class == Class::Blizzard;
@@ -430,6 +438,14 @@ impl TcpInspector {
                 self.read_patterns(side, bytes, true, context);
             }
         }
+    }
+
+    /// Whether a direction that did not begin as a peer's holds recorded packets, in `bytes` or before.
+    fn copies_packets(&mut self, side: Side, bytes: &[u8]) -> bool {
+        let own = !self.greeted && !self.plain;
+        let reading = self.reading(side);
+        reading.recorded |= own && recorded::holds_packet(bytes);
+        reading.recorded
     }
 
     /// Names the protocol of a flow without buffers by the start of one of its first segments.

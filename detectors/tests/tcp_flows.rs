@@ -195,6 +195,66 @@ fn transfers_of_files_that_hold_peer_traffic_are_not_conclusive() {
     }
 }
 
+/// A packet of a capture file, behind the header of its record.
+fn recorded(ipv6: bool, payload: &[u8]) -> Vec<u8> {
+    let tcp = [
+        &b"\xc0\x01\x1a\xe1\x01\x02\x03\x04\x05\x06\x07\x08\x80\x18\x01\xf6\xab\xcd\0\0"[..],
+        b"\x01\x01\x08\x0a\x11\x22\x33\x44\x55\x66\x77\x88",
+        payload,
+    ]
+    .concat();
+    let mut ip = match ipv6 {
+        false => b"\x08\0\x45\0\0\0\x12\x34\x40\0\x40\x06\0\0\x0a\x08\0\x07\xcb\0\x71\x09".to_vec(),
+        true => [
+            &b"\x86\xdd\x60\0\0\0\0\0\x06\x40"[..],
+            &[&[0xfd][..], &[0x11; 15]].concat().repeat(2),
+        ]
+        .concat(),
+    };
+    let (at, length) = if ipv6 { (6, tcp.len()) } else { (4, tcp.len() + 20) };
+    ip[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
+    let length = (12 + ip.len() + tcp.len()) as u32;
+    let record = [0x6740_1000, 77, length, length].map(u32::to_le_bytes).concat();
+    [record, vec![2; 12], ip, tcp].concat()
+}
+
+#[test]
+fn copies_of_a_capture_are_nothing_however_it_is_copied() {
+    let records = |ipv6| {
+        let mut file = b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\x04\0\x01\0\0\0".to_vec();
+        file.extend(recorded(ipv6, b""));
+        file.extend(recorded(ipv6, &handshake(b"-TR2920-abcdefghijkl")));
+        file.extend(recorded(ipv6, &greeting()));
+        for n in 0..40 {
+            let piece = [&b"\0\0\x40\x09\x07\0\0\0\x03\0\0\x40\0"[..], &noise(n, 1400)].concat();
+            file.extend(recorded(ipv6, &request(n as u8)));
+            file.extend(recorded(ipv6, &piece));
+        }
+        file
+    };
+    for ipv6 in [false, true] {
+        let file = records(ipv6);
+        for cut in (1..1448).step_by(31) {
+            // A file server and its client: both speak, and neither is a peer.
+            for mut shown in [Shown::from_start(), Shown::mid_stream()] {
+                for (n, part) in [&file[..cut], &file[cut..]].into_iter().enumerate() {
+                    shown.says(A, &[&b"\x80\0\0\x60\0\0\0\x09"[..], &[n as u8; 92]].concat());
+                    shown.says(
+                        B,
+                        &[&b"\x80\0\x40\x60\0\0\0\x09\0\0\0\x01"[..], &[0; 100]].concat(),
+                    );
+                    shown.says_in(B, part, 1448);
+                }
+                assert!(
+                    shown.told.is_empty(),
+                    "ipv6 {ipv6}, cut at {cut}: {:?}",
+                    shown.told()
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_capture_that_cuts_segments_shows_their_beginnings() {
     let greetings = |snap| {
