@@ -2,7 +2,7 @@
 //!
 //! | rule | what is counted in one direction | by chance |
 //! |---|---|---|
-//! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples | 3e-8 |
+//! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples. Sizes of more than two requests and a `have` do not count again when they repeat the last one: the messages of other programs often have one size | 3e-8 |
 //! | `rc4-download` | the same with 20 segments of requests, or 30 with `have` messages among them; and for every 17 bytes the other end sends 16,397, give or take | 3e-15 |
 //! | `rc4-upload` | the other end of that: strong, as the asking end chose what it sends | 3e-15 |
 //! | `rc4-blocks` | distances between ends of short segments that are multiples of 16,397, the size of a piece message with a block of 16,384: at least 4, and one in 50 ends | 4e-6 |
@@ -51,6 +51,8 @@ pub(crate) struct Sizes {
     with_haves: u16,
     /// One bit per number of requests, modulo 16.
     multiples: u16,
+    /// Size of the last segment of requests.
+    asked: u16,
     samples: u8,
     random: u8,
     /// Size of a full segment.
@@ -71,6 +73,7 @@ impl Sizes {
             requests: 0,
             with_haves: 0,
             multiples: 0,
+            asked: 0,
             samples: 0,
             random: 0,
             longest: 0,
@@ -82,7 +85,9 @@ impl Sizes {
     pub(crate) fn segment(&mut self, end: u32, payload: &[u8], wire_len: u32, options: &Options) {
         let gap = end.wrapping_sub(self.position) != wire_len;
         self.position = end;
-        if wire_len > REQUEST_BYTES - 1 && wire_len < 1200 && !gap {
+        let len = u16::try_from(wire_len).unwrap_or(u16::MAX);
+        let repeats = len == self.asked && wire_len > 2 * REQUEST_BYTES + HAVE_BYTES;
+        if wire_len > REQUEST_BYTES - 1 && wire_len < 1200 && !gap && !repeats {
             self.small = self.small.saturating_add(1);
             let haves = (0..=2).find(|haves| {
                 let requests = wire_len.saturating_sub(HAVE_BYTES * haves);
@@ -92,9 +97,9 @@ impl Sizes {
                 self.with_haves = self.with_haves.saturating_add(1);
                 self.requests = self.requests.saturating_add(u16::from(haves == 0));
                 self.multiples |= 1 << ((wire_len / REQUEST_BYTES) % 16);
+                self.asked = len;
             }
         }
-        let len = u16::try_from(wire_len).unwrap_or(u16::MAX);
         if len == self.last && len >= FULL_BYTES {
             self.longest = len;
         }
@@ -305,6 +310,13 @@ mod tests {
             ("blocks of a cipher", (2..60).map(|n| 16 * n).collect(), false),
             ("too few", (1..=19).map(|n| 17 * n).collect(), false),
             ("one size only", vec![34; 40], false),
+            (
+                "one size and others",
+                (0..90)
+                    .map(|n| if n % 3 < 2 { 136 } else { 100 + n * 7 })
+                    .collect(),
+                false,
+            ),
             ("other sizes", (20..60).map(|n| 18 * n).collect(), false),
         ] {
             assert_eq!(after(&lengths, noise).requests(), expected, "{name}");

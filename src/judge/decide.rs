@@ -341,9 +341,12 @@ impl Judge {
             let Some(host) = self.hosts.get(&own, at) else {
                 continue;
             };
-            // Flights that only have the shape may begin with a constant of another program.
-            let reused =
-                |key| evidence.confidence >= Confidence::Strong && host.keys.is_reused(key, remote.address);
+            // Flights of any sizes may begin with a constant of another program.
+            let reused = |key| {
+                evidence.confidence >= Confidence::Strong
+                    && host.openings.are_exact()
+                    && host.keys.is_reused(key, remote.address)
+            };
             if side == Side::Originator && evidence.key.is_some_and(reused) {
                 return Some((Corroboration::KeyReuse, Ends::only(side)));
             }

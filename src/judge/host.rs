@@ -85,9 +85,10 @@ impl Openings {
         *counter = counter.saturating_add(1);
     }
 
-    /// Whether exact ones are at least half of the possible ones; most exact ones were possible ones before.
+    /// Whether there are two exact ones, and at least half as many as possible ones; most exact ones were possible ones
+    /// before.
     pub(super) const fn are_exact(&self) -> bool {
-        self.exact.saturating_mul(2) >= self.possible
+        self.exact >= 2 && self.exact.saturating_mul(2) >= self.possible
     }
 }
 

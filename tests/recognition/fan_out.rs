@@ -80,6 +80,21 @@ const PROTOCOLS: &[Protocol] = &[
         lengths.extend((0..6).map(|_| 16 + 20 + dice.within(1, 500)));
         lengths
     }),
+    // Calls and games over encrypted streams: most messages have one size, here a multiple of 17.
+    ("messages of one size", |dice| {
+        let sizes = (0..100).map(|_| match dice.roll() % 10 {
+            0..=5 => 136,
+            _ => dice.within(40, 900),
+        });
+        sizes.collect()
+    }),
+    ("messages of one large size", |dice| {
+        let sizes = (0..100).map(|_| match dice.roll() % 10 {
+            0..=7 => 1105,
+            _ => dice.within(40, 1100),
+        });
+        sizes.collect()
+    }),
 ];
 
 /// Two hundred connections with so many remotes, by turns.
@@ -107,6 +122,31 @@ fn many_connections_of_random_looking_protocols_are_not_judged() {
             }
         }
     }
+}
+
+#[test]
+fn a_constant_in_front_is_no_key_when_the_sizes_are_any() {
+    let mut world = World::new();
+    let mut dice = Dice(11);
+    for remote in 0..100 {
+        let third = if remote % 10 == 1 {
+            124
+        } else {
+            dice.within(56, 608)
+        };
+        let lengths = [
+            180,
+            dice.within(96, 608),
+            third,
+            dice.within(14, 600),
+            dice.within(90, 600),
+        ];
+        let mut steps = flights(u64::from(remote) + 1, &lengths);
+        steps[0].1 = noise(77, 180);
+        world.flow_with(remote, A, Transport::Tcp, 50_000, &steps);
+    }
+    let outcome = world.outcome();
+    assert_eq!((outcome.judged, outcome.banned), (0, 0), "{outcome:?}");
 }
 
 #[test]
