@@ -51,7 +51,7 @@ pub(crate) struct Sizes {
     with_haves: u16,
     /// One bit per number of requests, modulo 16.
     multiples: u16,
-    /// Size of the last segment of requests.
+    /// Size of the last segment of requests, with `have` messages or without.
     asked: u16,
     samples: u8,
     random: u8,

@@ -9,8 +9,7 @@
 //! | length-prefixed | a 16- or 32-bit length in front that equals what follows it in the flight | RLPx, OpenVPN |
 //! | known magics | SMB, WhatsApp's Noise header, Bitcoin, Zabbix, RTMP | the protocols' own documents |
 //!
-//! Excludes weak and strong readings of the flow as BitTorrent; never a conclusive one outside text.
-//! Ports are not looked at.
+//! Excludes readings of the flow as BitTorrent. Ports are not looked at.
 
 use crate::wire::u32_at;
 

@@ -277,12 +277,8 @@ impl TcpInspector {
     fn is_believed(&self, evidence: &Evidence) -> bool {
         match evidence.technique {
             Technique::Http | Technique::Socks => true,
-            // Text quotes; a conclusive structure inside a binary protocol is still itself.
-            _ => match self.protocol {
-                Protocol::Unknown => true,
-                Protocol::Binary => evidence.confidence == Confidence::Conclusive,
-                Protocol::Http | Protocol::Text | Protocol::Sealed => false,
-            },
+            // Text quotes, and files that are copied hold what others said.
+            _ => self.protocol == Protocol::Unknown,
         }
     }
 
@@ -313,8 +309,7 @@ impl TcpInspector {
         let Reading { start, read, .. } = *self.reading(side);
         let bytes = buffers.prefix(side, end).get(usize::from(start)..).unwrap_or(&[]);
         let from = usize::from(read.saturating_sub(start).saturating_sub(OVERLAP));
-        if !matches!(self.protocol, Protocol::Http | Protocol::Text | Protocol::Sealed)
-            && !self.copies_packets(side, bytes.get(from..).unwrap_or(&[]))
+        if self.protocol == Protocol::Unknown && !self.copies_packets(side, bytes.get(from..).unwrap_or(&[]))
         {
             self.read_handshake(side, bytes, from, context);
             if read.saturating_sub(start) < SIGNATURE_BYTES {
@@ -418,8 +413,8 @@ impl TcpInspector {
         }
         match self.protocol {
             Protocol::Http => self.read_http_segment(side, bytes, context),
-            Protocol::Text | Protocol::Sealed => {}
-            Protocol::Unknown | Protocol::Binary => {
+            Protocol::Text | Protocol::Sealed | Protocol::Binary => {}
+            Protocol::Unknown => {
                 // Encrypted content ends here.
                 if !holds_pair(bytes, [handshake::MARK, peer_message::MARK]) && !handshake::is_foreign(bytes)
                 {

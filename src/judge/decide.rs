@@ -344,7 +344,7 @@ impl Judge {
             // Flights of any sizes may begin with a constant of another program.
             let reused = |key| {
                 evidence.confidence >= Confidence::Strong
-                    && host.openings.are_exact()
+                    && host.openings.are_exact_again()
                     && host.keys.is_reused(key, remote.address)
             };
             if side == Side::Originator && evidence.key.is_some_and(reused) {

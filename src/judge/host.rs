@@ -85,10 +85,14 @@ impl Openings {
         *counter = counter.saturating_add(1);
     }
 
-    /// Whether there are two exact ones, and at least half as many as possible ones; most exact ones were possible ones
-    /// before.
+    /// Whether exact ones are at least half of the possible ones; most exact ones were possible ones before.
     pub(super) const fn are_exact(&self) -> bool {
-        self.exact >= 2 && self.exact.saturating_mul(2) >= self.possible
+        self.exact.saturating_mul(2) >= self.possible
+    }
+
+    /// The same of at least two exact ones: a single one may be an accident.
+    pub(super) const fn are_exact_again(&self) -> bool {
+        self.exact >= 2 && self.are_exact()
     }
 }
 
