@@ -85,17 +85,44 @@ fn what_cannot_be_is_refused_by_name() {
 fn one_bad_interface_does_not_uncover_the_others() {
     lab::in_namespaces(|| {
         let _lab = Lab::new();
-        let interfaces = ["bt-none", "lan0"].map(str::to_owned).to_vec();
+        // The loopback has no native mode.
+        let interfaces = ["lo", "lan0"].map(str::to_owned).to_vec();
         let mut xdp = Xdp::open(&Options {
             interfaces,
-            ..options("lo", XdpMode::Auto)
+            ..options("lo", XdpMode::Native)
         })
         .unwrap();
-        names(xdp.ensure().unwrap_err(), &["bt-none"]);
+        names(xdp.ensure().unwrap_err(), &["lo", "native"]);
         assert_answers(From::Router, Probe::Udp, BANNED[0]);
         xdp.apply(&[ban(BANNED[0], 600)]).unwrap();
         assert!(is_silent(From::Router, Probe::Udp, BANNED[0]));
         assert!(xdp.verify().is_err());
+    });
+}
+
+#[test]
+fn an_interface_that_does_not_exist_yet_is_awaited() {
+    lab::in_namespaces(|| {
+        let _lab = Lab::new();
+        for pin in [XdpPin::Off, XdpPin::At(PIN_DIR.into())] {
+            lab::ip("link del lan0");
+            let mut xdp = Xdp::open(&Options {
+                interfaces: ["lan0", "wan0"].map(str::to_owned).to_vec(),
+                xdp_pin: pin,
+                ..options("lo", XdpMode::Auto)
+            })
+            .unwrap();
+            xdp.ensure().unwrap();
+            xdp.verify().unwrap();
+            xdp.apply(&[ban(BANNED[0], 600)]).unwrap();
+
+            lab::add_lan();
+            names(xdp.verify().unwrap_err(), &["lan0"]);
+            xdp.ensure().unwrap();
+            xdp.verify().unwrap();
+            assert!(is_silent(From::Router, Probe::Udp, BANNED[0]));
+            xdp.teardown().unwrap();
+        }
     });
 }
 

@@ -132,12 +132,16 @@ impl Xdp {
 
 impl Loaded {
     /// Attaches to the interface unless it is done.
-    fn cover(&mut self, name: &str, mode: XdpMode, pins: Option<&Pins>) -> Result<(), BackendError> {
-        let interface = find(name)?;
+    fn cover(
+        &mut self,
+        interface: &Interface<'_>,
+        mode: XdpMode,
+        pins: Option<&Pins>,
+    ) -> Result<(), BackendError> {
         let Some(framing) = interface.framing else {
             return Err(BackendError::Attach {
                 backend: BACKEND,
-                interface: name.to_owned(),
+                interface: interface.name.to_owned(),
                 mode: mode.name(),
                 advice: "choose the backend nftables or ipset for it",
                 source: io::Error::new(io::ErrorKind::Unsupported, "neither Ethernet nor raw IP"),
@@ -146,14 +150,14 @@ impl Loaded {
         let program = self.program.for_framing(framing);
         let path = pins.map(|pins| pins.link(interface.index));
 
-        let own = self.links.iter().position(|link| holds(link, &interface));
+        let own = self.links.iter().position(|link| holds(link, interface));
         let link = match (own, &path) {
             (Some(index), _) => self.links.swap_remove(index),
-            (None, Some(path)) => match take_over(path, &interface, program, mode)? {
+            (None, Some(path)) => match take_over(path, interface, program, mode)? {
                 Some(link) => link,
-                None => attach(&interface, program, mode)?,
+                None => attach(interface, program, mode)?,
             },
-            (None, None) => attach(&interface, program, mode)?,
+            (None, None) => attach(interface, program, mode)?,
         };
         if let Some(path) = path.filter(|path| !path.exists()) {
             link.pin(&path)
@@ -164,11 +168,7 @@ impl Loaded {
     }
 
     /// Lets go of interfaces that are gone or no longer named.
-    fn release_others(&mut self, interfaces: &[String], pins: Option<&Pins>) -> Result<(), BackendError> {
-        let wanted: Vec<Interface<'_>> = interfaces
-            .iter()
-            .filter_map(|name| Interface::find(name).ok())
-            .collect();
+    fn release_others(&mut self, wanted: &[Interface<'_>], pins: Option<&Pins>) -> Result<(), BackendError> {
         self.links
             .retain(|link| wanted.iter().any(|interface| holds(link, interface)));
         let Some(pins) = pins else {
@@ -198,54 +198,46 @@ impl SetBackend for Xdp {
     /// Loads and attaches; an interface that was made again is attached to again. Interfaces that fail do not keep
     /// the others from being covered; the first failure is reported.
     fn ensure(&mut self) -> Result<(), BackendError> {
-        if self.options.interfaces.is_empty() {
-            return Err(no_interfaces());
-        }
+        let names = self.options.interfaces.clone();
+        let interfaces = existing(&names)?;
         if let Some(pins) = &self.pins
             && (self.lock.is_none() || !pins.exist())
         {
             self.lock = Some(pins.lock()?);
         }
-        let (interfaces, mode, pins) = (
-            self.options.interfaces.clone(),
-            self.options.xdp_mode,
-            self.pins.clone(),
-        );
+        let (mode, pins) = (self.options.xdp_mode, self.pins.clone());
         let loaded = self.load()?;
         loaded.release_others(&interfaces, pins.as_ref())?;
         let mut outcome = Ok(());
-        for name in &interfaces {
-            outcome = outcome.and(loaded.cover(name, mode, pins.as_ref()));
+        for interface in &interfaces {
+            outcome = outcome.and(loaded.cover(interface, mode, pins.as_ref()));
         }
         outcome
     }
 
     fn verify(&mut self) -> Result<(), BackendError> {
-        if self.options.interfaces.is_empty() {
-            return Err(no_interfaces());
-        }
+        let interfaces = existing(&self.options.interfaces)?;
         self.with_maps(|_| Ok(()))?;
         if let Some(pins) = &self.pins {
             Maps::open(|shape| shape.open_pinned(pins))?;
         }
-        for name in &self.options.interfaces {
-            let interface = find(name)?;
+        for interface in &interfaces {
             let covered = match (&self.loaded, &self.pins) {
                 (Some(loaded), pins) => {
-                    loaded.links.iter().any(|link| holds(link, &interface))
+                    loaded.links.iter().any(|link| holds(link, interface))
                         && pins
                             .as_ref()
                             .is_none_or(|pins| pins.link(interface.index).exists())
                 }
                 (None, Some(pins)) => {
-                    Link::open(&pins.link(interface.index)).is_ok_and(|link| holds(&link, &interface))
+                    Link::open(&pins.link(interface.index)).is_ok_and(|link| holds(&link, interface))
                 }
                 (None, None) => false,
             };
             if !covered {
                 return Err(BackendError::Missing {
                     backend: BACKEND,
-                    object: format!("the XDP program on interface {name}"),
+                    object: format!("the XDP program on interface {}", interface.name),
                 });
             }
         }
@@ -411,25 +403,31 @@ fn attach_error(interface: &Interface<'_>, mode: XdpMode, error: io::Error) -> B
     }
 }
 
-fn find(name: &str) -> Result<Interface<'_>, BackendError> {
-    Interface::find(name).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENODEV) => BackendError::Attach {
-            backend: BACKEND,
-            interface: name.to_owned(),
-            mode: "any",
-            advice: "create the interface first (`ip link show` lists what is there)",
-            source: error,
-        },
-        _ => kernel("looking up", format!("interface {name}"), error),
-    })
-}
-
-fn no_interfaces() -> BackendError {
-    kernel(
+/// The interfaces of these names. One that does not exist is awaited while there are others: when it comes, `verify`
+/// misses the program on it.
+fn existing(names: &[String]) -> Result<Vec<Interface<'_>>, BackendError> {
+    let mut found = Vec::new();
+    let mut none = kernel(
         "choosing interfaces",
         "an empty list".to_owned(),
         io::ErrorKind::InvalidInput.into(),
-    )
+    );
+    for name in names {
+        match Interface::find(name) {
+            Ok(interface) => found.push(interface),
+            Err(source) if source.raw_os_error() == Some(libc::ENODEV) => {
+                none = BackendError::Attach {
+                    backend: BACKEND,
+                    interface: name.to_owned(),
+                    mode: "any",
+                    advice: "create the interface first (`ip link show` lists what is there)",
+                    source,
+                };
+            }
+            Err(error) => return Err(kernel("looking up", format!("interface {name}"), error)),
+        }
+    }
+    if found.is_empty() { Err(none) } else { Ok(found) }
 }
 
 /// The error for an answer of the kernel about `object`, told apart where the contract does.
