@@ -67,6 +67,19 @@ pub fn scan(bytes: &[u8]) -> Option<Hit> {
         .or_else(|| extended_handshake(bytes))
 }
 
+/// Whether whole messages lead from the first byte to `at`.
+pub(crate) fn leads_to(bytes: &[u8], at: usize) -> bool {
+    let mut place = 0_usize;
+    while place < at {
+        let length = u32_at(bytes, place).and_then(|length| usize::try_from(length).ok());
+        place = match length.and_then(|length| place.checked_add(4)?.checked_add(length)) {
+            Some(next) => next,
+            None => return false,
+        };
+    }
+    place == at
+}
+
 fn piece(bytes: &[u8]) -> Option<Hit> {
     memmem::find_iter(bytes, b"\x00\x00\x40\x09\x07")
         .take(MOST_CANDIDATES)

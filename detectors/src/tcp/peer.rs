@@ -136,11 +136,18 @@ impl TcpInspector {
     /// Searches message patterns at any offset, and extension messages that lie whole in `bytes`.
     pub(super) fn read_patterns(&mut self, side: Side, bytes: &[u8], whole: bool, context: &mut Context<'_>) {
         // What is in front of the first message's mark is none.
-        let Some(bytes) = memmem::find(bytes, &peer_message::MARK).and_then(|at| bytes.get(at..)) else {
+        let Some((before, bytes)) =
+            memmem::find(bytes, &peer_message::MARK).and_then(|at| bytes.split_at_checked(at))
+        else {
             return;
         };
         let sure = self.greeted || self.is_conversation();
         if let Some(hit) = peer_message::scan(bytes) {
+            // Where the capture cuts segments, it may hide that recorded packets are copied.
+            let hidden = self.direction(side).is_cut() && !self.greeted;
+            if hidden && !(before.is_empty() && peer_message::leads_to(bytes, hit.at)) {
+                return;
+            }
             let mut evidence = hit.evidence(side);
             if !sure {
                 evidence.confidence = Confidence::Strong;
