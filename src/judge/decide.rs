@@ -86,6 +86,8 @@ pub struct Judge {
     hosts: Recent<u128, Host>,
     flows: Recent<FlowId, Record>,
     learned: Recent<(u128, Endpoint), ()>,
+    /// Packet time of the latest report.
+    latest: Timestamp,
 }
 
 impl Judge {
@@ -96,6 +98,7 @@ impl Judge {
             hosts: Recent::new(MAX_HOSTS, CONFIRMED),
             flows: Recent::new(MAX_FLOWS, CONFIRMED),
             learned: Recent::new(MAX_LEARNED, LEARNED),
+            latest: Timestamp::default(),
         }
     }
 
@@ -107,9 +110,29 @@ impl Judge {
     /// Judges one report; verdicts are appended to `verdicts`.
     pub fn hear(&mut self, report: &Report, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
         match report {
-            Report::Learned(learned) => self.learn(learned),
-            Report::Sighting(sighting) => self.see(sighting, addresses, verdicts),
+            Report::Learned(learned) => {
+                self.turn_clock(learned.at);
+                self.learn(learned);
+            }
+            Report::Sighting(sighting) => {
+                self.turn_clock(sighting.at);
+                self.see(sighting, addresses, verdicts);
+            }
         }
+    }
+
+    /// When the clock was set back, nobody can tell how long ago the rest was: it is forgotten. Packets of several
+    /// interfaces and workers are a little out of order.
+    fn turn_clock(&mut self, at: Timestamp) {
+        if self.latest.since(at) <= WINDOW {
+            self.latest = self.latest.max(at);
+            return;
+        }
+        *self = Self {
+            policies: Arc::clone(&self.policies),
+            latest: at,
+            ..Self::new(Policy::default())
+        };
     }
 
     fn learn(&mut self, learned: &LearnedPeer) {

@@ -410,6 +410,32 @@ fn a_learned_endpoint_corroborates_but_never_accuses() {
 }
 
 #[test]
+fn what_was_seen_before_the_clock_was_set_back_is_forgotten() {
+    let day = 86_400 * SECOND;
+    for (back, flows) in [(day, 0), (60 * SECOND, 1)] {
+        let mut court = Court::new(Policy::default());
+        court.hear(Report::Learned(LearnedPeer {
+            at: Timestamp(2 * day),
+            told: endpoint(CLIENT, 0).address,
+            endpoint: endpoint(PEER, 51_413),
+            from: LearnedFrom::Tracker,
+        }));
+        let mse = |to, at| Sighting {
+            at: Timestamp(at),
+            ..sighting(
+                CLIENT,
+                to,
+                evidence(Technique::Mse, Strong, Originator),
+                Ends::BOTH,
+            )
+        };
+        court.see(mse("203.0.113.80", 2 * day - back));
+        court.see(mse(PEER, 2 * day - back + 300 * SECOND));
+        assert_eq!(court.flows, flows, "{back}");
+    }
+}
+
+#[test]
 fn only_the_suspect_end_of_a_corroborated_flow_is_banned() {
     let mut court = Court::new(Policy {
         target: BanTarget::Both,
