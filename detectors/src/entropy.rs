@@ -2,7 +2,7 @@
 //!
 //! | rule | what is counted in one direction | by chance |
 //! |---|---|---|
-//! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples. Sizes of more than two requests and a `have` do not count again when they repeat the last one: the messages of other programs often have one size | 3e-8 |
+//! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples. Sizes of more than two requests and a `have` do not count again when they repeat the last one: the messages of other programs often have one size. For each of these segments at least 4,099 bytes come back, where the capture has them: keys in a terminal bring less | 3e-8 |
 //! | `rc4-download` | the same with 20 segments of requests, or 30 with `have` messages among them; and for every 17 bytes the other end sends 16,397, give or take | 3e-15 |
 //! | `rc4-upload` | the other end of that: strong, as the asking end chose what it sends | 3e-15 |
 //! | `rc4-blocks` | distances between ends of short segments that are multiples of 16,397, the size of a piece message with a block of 16,384: at least 4, and one in 50 ends | 4e-6 |
@@ -160,6 +160,12 @@ impl Sizes {
         self.small >= 20 && (self.is_pure() || self.is_mixed()) && self.multiples.count_ones() >= 3
     }
 
+    /// Whether a quarter of the blocks that were asked for has come, as far as the capture has what comes.
+    fn is_served(&self, answers: &Self) -> bool {
+        let least = u64::from(self.with_haves) * u64::from(PIECE_BYTES / 4);
+        answers.position == 0 || u64::from(answers.position) >= least
+    }
+
     fn is_pure(&self) -> bool {
         self.requests.saturating_mul(2) >= self.small
     }
@@ -202,7 +208,7 @@ pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option
         Side::Responder => (responder, originator),
     };
     let tell = |rule, confidence| Evidence::new(Technique::Entropy, rule, confidence, side);
-    let requests = own.requests() && opaque && answered;
+    let requests = own.requests() && own.is_served(other) && opaque && answered;
     let blocks = own.blocks().map(|sure| {
         if answered {
             sure
@@ -320,6 +326,16 @@ mod tests {
             ("other sizes", (20..60).map(|n| 18 * n).collect(), false),
         ] {
             assert_eq!(after(&lengths, noise).requests(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn requests_bring_blocks_where_they_are_seen() {
+        let own = after(&[17, 34, 136].repeat(8), noise);
+        for (came, expected) in [(0, true), (1, false), (67, false), (68, true)] {
+            let told = inspect(&[own, after(&vec![1448; came], noise)], Side::Originator, true);
+            let told = told[0].is_some_and(|evidence| evidence.rule == "rc4-requests");
+            assert_eq!(told, expected, "{came}");
         }
     }
 

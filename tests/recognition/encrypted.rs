@@ -183,7 +183,7 @@ fn an_upload_is_told_by_the_requests_that_come_in() {
         let sent = if side == A {
             (B, bytes)
         } else {
-            (A, bytes[..1448].to_vec())
+            (A, bytes[..5 * 1448].to_vec())
         };
         steps.push(sent);
     }

@@ -95,6 +95,16 @@ const PROTOCOLS: &[Protocol] = &[
         });
         sizes.collect()
     }),
+    // Keys and their echoes, in packets of SSH with a block cipher and hmac-sha2-256-etm: 4 + 32 bytes and blocks of 16.
+    // Of the common sizes, one is that of four requests, the other that of two with two `have` messages.
+    ("a terminal", |dice| {
+        let sizes = (0..160).map(|_| match dice.roll() % 20 {
+            0..=9 => 52,
+            10..=17 => 68,
+            _ => 36 + 16 * dice.within(1, 20),
+        });
+        sizes.collect()
+    }),
 ];
 
 /// Two hundred connections with so many remotes, by turns.
