@@ -47,7 +47,7 @@ pub enum StateError {
         limit: u64,
     },
     /// The file is damaged, of something else, or of a later program.
-    #[error("{path} is no list of bans ({why}); it is set aside as {aside}")]
+    #[error("{path} cannot be read as a list of bans ({why}); it is set aside as {aside}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -158,8 +158,8 @@ impl Store {
                     io::ErrorKind::NotFound => Restored::default(),
                     // Nothing could ever be written in its place.
                     io::ErrorKind::IsADirectory => failed(self.set_aside("it is a folder".to_owned(), wall)),
-                    io::ErrorKind::FileTooLarge => failed(self.set_aside(error.to_string(), wall)),
-                    _ => failed(self.io("read", &self.path, error)),
+                    // The next writing would replace what may be readable again later.
+                    _ => failed(self.set_aside(error.to_string(), wall)),
                 };
             }
         };
@@ -563,6 +563,13 @@ mod tests {
         let trouble = store.load(later, HOUR).trouble.unwrap().to_string();
         assert!(
             trouble.contains("it is a folder") && trouble.contains(".json.bad-1790000001"),
+            "{trouble}"
+        );
+        std::os::unix::fs::symlink(&store.path, &store.path).unwrap();
+        let later = Timestamp(WRITTEN + 2_000_000);
+        let trouble = store.load(later, HOUR).trouble.unwrap().to_string();
+        assert!(
+            trouble.contains("symbolic link") && trouble.contains(".json.bad-1790000002"),
             "{trouble}"
         );
         store.save(&picture()).unwrap();
