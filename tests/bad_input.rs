@@ -213,8 +213,13 @@ fn wrong_configuration_names_value_source_and_limit() {
         ),
         ("syntax.toml", &["syntax.toml"]),
         ("network.toml", &["10.0.0.0/40", "network.toml:1"]),
-        ("binary.toml", &["binary.toml"]),
+        ("binary.toml", &["binary.toml", "cannot be read", "UTF-8"]),
         ("none.toml", &["none.toml", "does not exist"]),
+        (
+            "key.toml/inside",
+            &["key.toml/inside", "cannot be read", "Not a directory"],
+        ),
+        (".", &["configuration file .", "cannot be read", "Is a directory"]),
     ] {
         check(
             name,

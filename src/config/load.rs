@@ -1,5 +1,7 @@
 //! Loading: the four sources, one after the other, and what may be wrong with them.
 
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +49,9 @@ pub enum ConfigError {
     /// The named file does not exist.
     #[error("configuration file {0} does not exist")]
     NoFile(PathBuf),
+    /// There is a file, but this user may not read it, or it is none.
+    #[error("configuration file {0} cannot be read: {1}")]
+    Unreadable(PathBuf, io::Error),
 }
 
 /// A configuration, and where its values come from.
@@ -338,21 +343,26 @@ impl Sources {
 /// # Errors
 /// [`ConfigError`], naming the value, its source and what is allowed.
 pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
-    let file = match &overrides.config {
-        Some(path) if !path.exists() => return Err(ConfigError::NoFile(path.clone())),
-        Some(path) => path.clone(),
-        None => PathBuf::from(DEFAULT_FILE),
-    };
+    let named = overrides.config.clone();
+    let is_named = named.is_some();
+    let file = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
-    if file.exists() {
-        figment = figment.merge(Toml::file_exact(&file));
-    }
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => {
+            figment = figment.merge(Toml::file_exact(&file));
+            text
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(ConfigError::Unreadable(file, error));
+        }
+        Err(_) if is_named => return Err(ConfigError::NoFile(file)),
+        Err(_) => String::new(),
+    };
     let former = Former::read(|name| std::env::var(name).ok());
     figment = figment
         .merge(&former)
         .merge(Env::prefixed(PREFIX))
         .merge(CommandLine(overrides));
-    let text = std::fs::read_to_string(&file).unwrap_or_default();
     let sources = Sources { figment, file, text };
     let config: Config = sources
         .figment
