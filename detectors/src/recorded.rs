@@ -3,7 +3,7 @@
 //! | header | fields that must fit | bits |
 //! |---|---|---|
 //! | IPv4 | version and length 0x45, no fragment, protocol 6 or 17 | 30 |
-//! | IPv6 | first byte 0x60, next header 6 or 17, both addresses of 2000::/4, fc00::/7 or fe80::/16 | 22 |
+//! | IPv6 | first byte 0x60, next header 6 or 17, both addresses of 2000::/4, fc00::/7 or fe00::/8 | 22 |
 //! | TCP behind it | header of 5 words at least, reserved bits and urgent pointer 0 | 22 |
 //! | UDP behind it | its length is that of the packet | 16 |
 //!

@@ -176,7 +176,7 @@ impl Captures {
 }
 
 /// Opens all at once: the kernel lets each wait until no processor uses the old state of its socket (an RCU grace
-/// period, 20 to 70 ms on an idle machine), and one period serves all.
+/// period), and one period serves all.
 fn open_all(interfaces: &[String], options: &LiveOptions) -> Result<Vec<LiveCapture>, CaptureError> {
     std::thread::scope(|scope| {
         let opening: Vec<_> = (0_u16..)

@@ -26,19 +26,31 @@ pub(super) struct Taps {
     pub(super) packets: Option<PacketSender>,
 }
 
-/// Names of events in notices.
-struct Names {
+/// What bans are called.
+struct Words {
+    /// Events in notices.
     ban: &'static str,
     unban: &'static str,
+    /// Said behind the name of a host that is banned.
+    behind: &'static str,
 }
+
+const IN_THE_KERNEL: Words = Words {
+    ban: "ban",
+    unban: "unban",
+    behind: "",
+};
+const ON_PAPER: Words = Words {
+    ban: "would-ban",
+    unban: "would-unban",
+    behind: " on paper only",
+};
 
 /// The sinks of the judge's thread.
 pub(super) struct Tell {
     interfaces: Vec<Arc<str>>,
     max_bans: usize,
-    /// Said behind the name of a host that is banned, but not in the kernel.
-    on_paper: &'static str,
-    notices: Names,
+    words: &'static Words,
     info_hashes: InfoHashes,
     counts: Arc<DaemonCounters>,
     detections: Option<(DetectionLog, Samples)>,
@@ -64,27 +76,13 @@ impl Tell {
             let files = EvidenceFiles::start(options)?;
             (evidence, taps.packets) = (Some((files, packets)), Some(send));
         }
-        let (on_paper, notices) = match config.holder() {
-            BackendKind::DryRun => (
-                " on paper only",
-                Names {
-                    ban: "would-ban",
-                    unban: "would-unban",
-                },
-            ),
-            BackendKind::Ipset | BackendKind::Nftables | BackendKind::Xdp => (
-                "",
-                Names {
-                    ban: "ban",
-                    unban: "unban",
-                },
-            ),
-        };
         let tell = Self {
             interfaces: interfaces.iter().map(|name| name.as_str().into()).collect(),
             max_bans: config.max_bans,
-            on_paper,
-            notices,
+            words: match config.holder() {
+                BackendKind::DryRun => &ON_PAPER,
+                BackendKind::Ipset | BackendKind::Nftables | BackendKind::Xdp => &IN_THE_KERNEL,
+            },
             info_hashes: InfoHashes::new(config.info_hash),
             counts: Arc::default(),
             detections,
@@ -169,8 +167,8 @@ impl Tell {
             (Fate::Taken, Decision::Ban(ban)) => self.banned(host, ban),
             (Fate::Taken, Decision::BanByHand) => {
                 self.counts.bans_by_hand.count();
-                info!(host; "banned {host}{}: by command", self.on_paper);
-                self.without_packet(self.notices.ban, host, "by command");
+                info!(host; "banned {host}{}: by command", self.words.behind);
+                self.without_packet(self.words.ban, host, "by command");
             }
             (Fate::Taken, Decision::Unban) => self.unbanned(host, "by command"),
             (Fate::Taken, Decision::Exempt) => self.unbanned(host, "it is never banned any more"),
@@ -192,7 +190,7 @@ impl Tell {
         let technique = because.evidence.technique.name();
         let client = event::client_name(&because.evidence.client);
         self.notify(Notice {
-            event: self.notices.ban,
+            event: self.words.ban,
             time: event::rfc3339(because.at),
             address: host.to_owned(),
             interface: interface.to_owned(),
@@ -202,7 +200,7 @@ impl Tell {
         });
         let client = client.map_or_else(String::new, |name| format!(" [{name}]"));
         info!(interface, host, technique;
-            "banned {host}{}: {}{client}, {} after the packet", self.on_paper, ban.reason(), age(because.at));
+            "banned {host}{}: {}{client}, {} after the packet", self.words.behind, ban.reason(), age(because.at));
     }
 
     /// Writes the packets that led to a ban.
@@ -235,7 +233,7 @@ impl Tell {
 
     fn unbanned(&self, host: &str, why: &str) {
         info!(host; "unbanned {host}: {why}");
-        self.without_packet(self.notices.unban, host, why);
+        self.without_packet(self.words.unban, host, why);
     }
 
     /// Notifies of a ban or its end that no packet led to.

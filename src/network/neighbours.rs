@@ -59,7 +59,7 @@ pub(super) fn ssh_peers() -> Vec<IpAddr> {
     peers
 }
 
-/// Text of a file of `/proc/net`. For every read the kernel walks all buckets of its table, about 2 ms: a buffer that
+/// Text of a file of `/proc/net`. For every read the kernel walks all buckets of its table: a buffer that
 /// has room for what is usually there keeps them few.
 fn whole(path: &str) -> String {
     let mut text = String::with_capacity(64 * 1024);

@@ -198,7 +198,7 @@ struct Group {
 }
 
 impl Group {
-    /// What the kernel says against it where none can be made.
+    /// What the kernel says against it where none can be made. Of version 2, the machine must have handed memory down.
     fn new() -> io::Result<Self> {
         let own = format!("btblocker-test-{}", process::id());
         let (root, limit, usage) = match fs::exists("/sys/fs/cgroup/memory")? {
@@ -207,14 +207,13 @@ impl Group {
                 "memory.limit_in_bytes",
                 "memory.usage_in_bytes",
             ),
-            false => {
-                fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory")?;
-                ("/sys/fs/cgroup", "memory.max", "memory.current")
-            }
+            false => ("/sys/fs/cgroup", "memory.max", "memory.current"),
         };
         let folder = Path::new(root).join(own);
         fs::create_dir(&folder)?;
-        Ok(Self { folder, limit, usage })
+        let group = Self { folder, limit, usage };
+        fs::metadata(group.folder.join(limit))?;
+        Ok(group)
     }
 
     fn usage(&self) -> u64 {

@@ -17,9 +17,8 @@ import pcapfile
 from lab import Lab
 from more_recordings import further_recordings
 from process import Failure, wait_until
-from recordings import ALL_BYTES, Recording, bittorrent_recordings, look_alikes
+from recordings import ALL_BYTES, CASES, Recording, bittorrent_recordings, look_alikes
 
-CASES = Path(__file__).resolve().parents[1] / "cases"
 RECORD_SECONDS = 90
 
 

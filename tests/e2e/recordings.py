@@ -20,6 +20,9 @@ PAGE = (
     "GET /announce?info_hash= asks a tracker; d1:ad2:id20: starts a DHT query; magnet:?xt=urn:btih:"
     "da39a3ee5e6b4b0d3255bfef95601890afd80709</p></html>\n"
 )
+CASES = Path(__file__).resolve().parents[1] / "cases"
+COPIED_BYTES = 22_000
+SMB_FOLDERS = ("private dir", "lock directory", "state directory", "cache directory", "pid directory", "ncalrpc dir")
 
 
 @dataclass
@@ -191,6 +194,28 @@ def ftp(lab: Lab) -> str:
     return "vsftpd and curl: a listing, a .torrent file, 64 KiB of random bytes over passive FTP"
 
 
+def file_server(lab: Lab) -> str:
+    """Recorded packets, which hold what peers said, are copied by others."""
+    share = lab.work / "share"
+    share.mkdir(mode=0o777)
+    share.chmod(0o777)
+    copied = lab.work / "input.pcap"
+    copied.write_bytes((CASES / "bt-libtorrent-plain-v4/input.pcap").read_bytes()[:COPIED_BYTES])
+    folders = "".join(f"{name} = {lab.work}/smb\n" for name in SMB_FOLDERS)
+    config = lab.work / "smb.conf"
+    config.write_text(
+        f"[global]\nserver role = standalone server\nmap to guest = Bad User\nsmb ports = 445\n{folders}"
+        f"[share]\npath = {share}\nguest ok = yes\nread only = no\n"
+    )
+    (lab.work / "smb").mkdir()
+    lab.spawn("p2", "smbd", "smbd", "--foreground", "--no-process-group", "--configfile", str(config))
+    address = lab.address("p2", 4)
+    wait_until("smbd", lambda: lab.run("p2", "ss", "-Hltn", "sport = :445").stdout, 20)
+    orders = f"put {copied} copy; get copy {lab.work}/back"
+    lab.run("c1", "smbclient", "--no-pass", "--configfile", str(config), f"//{address}/share", "--command", orders)
+    return f"smbclient: put and get of the first {COPIED_BYTES} bytes of `bt-libtorrent-plain-v4/input.pcap`"
+
+
 def bittorrent_recordings() -> list[Recording]:
     """Every client in every mode it has."""
     found = []
@@ -250,6 +275,7 @@ def look_alikes() -> list[Recording]:
         Recording("honest-openvpn-tcp-6881", "an OpenVPN tunnel over TCP on a BitTorrent port", openvpn(6881, "tcp"), tools=["openvpn"]),
         Recording("honest-irc-6881", "IRC on a BitTorrent port", irc, tools=["ngircd"]),
         Recording("honest-ftp-torrent", "FTP, control and data, of a .torrent file", ftp, tools=["vsftpd", "curl"]),
+        Recording("honest-smb-capture", "a file server to which a capture of BitTorrent is copied, and from which it is read back", file_server, tools=["samba", "smbclient"]),
         Recording("honest-random-tcp-6881", "both ends send random bytes in random lengths", script("c1", "random-tcp-server 6881", "random-tcp-client 6881", "tests/e2e/traffic.py random-tcp"), tools=own),
         Recording("honest-random-udp-51413", "both ends send random datagrams", script("c1", "random-udp-server 51413", "random-udp-client 51413", "tests/e2e/traffic.py random-udp"), tools=own),
         Recording("honest-smtp-magnet", "a mail that quotes a magnet link and a handshake", script("c1", "smtp-server 25", "smtp-client 25", "tests/e2e/traffic.py smtp"), tools=own),
