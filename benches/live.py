@@ -91,12 +91,15 @@ def sender(size, seconds, rate):
 class Watcher:
     """The program, capturing on v1."""
 
+    started = []
+
     def __init__(self, folder, *options):
         self.log = open(f"{folder}/log", "w+")
         started = time.monotonic()
         command = [os.path.abspath(BINARY), "--interface", "v1", "--control-socket", f"{folder}/socket",
                    "--state-dir", f"{folder}/state", *options]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        Watcher.started.append(self.process)
         while "ready" not in self.text():
             if self.process.poll() is not None:
                 sys.exit(self.text())
@@ -209,6 +212,8 @@ def main():
                               f"{used / packets * 1e9:>13.0f}")
             early_exit(folder)
         finally:
+            for process in Watcher.started:
+                process.terminate()
             run("ip", "netns", "del", NAMESPACE)
 
 

@@ -186,6 +186,23 @@ fn files_that_are_no_captures_keep_no_descriptors() {
     );
 }
 
+/// Found by fuzzing.
+#[test]
+fn files_that_are_no_captures_keep_no_memory() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("a"), "a shopping list, and a long one").unwrap();
+    let output = run(&[&["replay"][..], &["a"; 20_000]].concat(), &[], folder.path());
+    assert_eq!(output.status.code(), Some(FAILED));
+    // SAFETY: the pointer is to a live value that any bytes make valid.
+    let used = unsafe {
+        let mut used: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut used), 0);
+        used
+    };
+    let mib = used.ru_maxrss / 1_024;
+    assert!(mib < 60, "{mib} MiB");
+}
+
 #[test]
 fn wrong_configuration_names_value_source_and_limit() {
     let folder = TempDir::new().unwrap();

@@ -153,10 +153,16 @@ impl FileSource {
                 source,
             };
             let file = File::open(path).map_err(open)?;
-            if file.metadata().map_err(open)?.is_dir() {
+            let kind = file.metadata().map_err(open)?.file_type();
+            if kind.is_dir() {
                 return Err(open(io::ErrorKind::IsADirectory.into()));
             }
             recognise(&file, path)?;
+            if kind.is_file() && path.to_str().is_some() {
+                // What libpcap refuses is closed by it only where it was opened by path; but only a descriptor shares
+                // its position. What is no file can be opened only once, and a name in no UTF-8 not by path.
+                Capture::from_file(path).map_err(not_capture)?;
+            }
             let for_libpcap = file.try_clone().map_err(open)?;
             let descriptor = for_libpcap.into_raw_fd();
             // SAFETY: the descriptor was given up by its owner and belongs to libpcap from here on.

@@ -3,7 +3,9 @@
 use super::timestamp;
 use super::{FileError, FileSource, FrameBatch, LinkType};
 use proptest::prelude::*;
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use tempfile::NamedTempFile;
 
 fn pcap(magic: u32, link: u32, frames: &[(u32, u32, &[u8], u32)]) -> Vec<u8> {
@@ -118,6 +120,16 @@ fn reads_both_formats_and_precisions() {
     }
     assert_eq!(read_all(&pcap(MICROS, 101, &[frame(2)])).0[0].1, LinkType::Raw);
     assert_eq!(read_all(&pcapng(&[1, 1])).0.len(), 2);
+}
+
+#[test]
+fn reads_a_file_whose_name_is_not_utf8() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(OsStr::from_bytes(b"\xff.pcap"));
+    std::fs::write(&path, pcapng(&[1])).unwrap();
+    let mut batch = FrameBatch::new();
+    assert!(FileSource::open(&path, 7).unwrap().fill(&mut batch).unwrap());
+    assert_eq!(batch.len(), 1);
 }
 
 /// Found by fuzzing: the two readers differed.
