@@ -1,5 +1,6 @@
 //! Addresses that are never banned.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Element;
@@ -44,18 +45,19 @@ impl Exemption {
 /// The addresses that are never banned, beside those that can never be: loopback and multicast.
 #[derive(Clone, Debug, Default)]
 pub struct Exemptions {
-    entries: Vec<(Element, Exemption)>,
+    entries: BTreeMap<Element, Exemption>,
+    /// Prefix lengths of the entries.
+    prefix_lens: BTreeSet<u8>,
 }
 
 impl Exemptions {
-    /// Exempts a host or network.
+    /// Exempts a host or network; of several reasons the first stays.
     pub fn add(&mut self, element: Element, why: Exemption) {
-        if !self.entries.contains(&(element, why)) {
-            self.entries.push((element, why));
-        }
+        self.entries.entry(element).or_insert(why);
+        self.prefix_lens.insert(element.prefix_len());
     }
 
-    /// Why the address is exempt, if it is.
+    /// Why the address is exempt, if it is: of several entries the most specific tells.
     pub fn of(&self, address: IpAddr) -> Option<Exemption> {
         let by_kind = match address {
             IpAddr::V4(v4) if v4.is_loopback() => Some(Exemption::Loopback),
@@ -68,20 +70,19 @@ impl Exemptions {
             _ => None,
         };
         by_kind.or_else(|| {
-            self.entries
-                .iter()
-                .find(|(element, _)| element.contains(address))
-                .map(|(_, why)| *why)
+            let networks = self.prefix_lens.iter().rev();
+            networks
+                .filter_map(|&prefix_len| Element::network(address, prefix_len))
+                .find_map(|network| self.entries.get(&network).copied())
         })
     }
 
     /// Why the element must not be banned: it holds an exempt address or lies inside an exempt network.
     pub fn of_element(&self, element: Element) -> Option<Exemption> {
         self.of(element.address()).or_else(|| {
-            self.entries
-                .iter()
-                .find(|(entry, _)| element.contains(entry.address()))
-                .map(|(_, why)| *why)
+            // Entries are in order of their addresses, and none that begins where the element does is larger.
+            let (entry, why) = self.entries.range(element..).next()?;
+            element.contains(entry.address()).then_some(*why)
         })
     }
 }
@@ -115,5 +116,31 @@ mod tests {
             Some(Exemption::Allowed)
         );
         assert_eq!(exemptions.of_element("198.51.100.0/24".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn the_most_specific_entry_tells() {
+        let mut exemptions = Exemptions::default();
+        for (element, why) in [
+            ("0.0.0.0/0", Exemption::Allowed),
+            ("192.0.2.0/24", Exemption::Gateway),
+            ("192.0.2.7", Exemption::Own),
+            ("192.0.2.7", Exemption::Resolver),
+            ("2001:db8::/32", Exemption::Allowed),
+        ] {
+            exemptions.add(element.parse().unwrap(), why);
+        }
+        for (element, why) in [
+            ("192.0.2.7", Some(Exemption::Own)),
+            ("192.0.2.6", Some(Exemption::Gateway)),
+            ("192.0.2.0/25", Some(Exemption::Gateway)),
+            ("203.0.113.9", Some(Exemption::Allowed)),
+            ("2001:db8::7", Some(Exemption::Allowed)),
+            ("2001::/16", Some(Exemption::Allowed)),
+            ("2001:db9::7", None),
+            ("2001:db7::/32", None),
+        ] {
+            assert_eq!(exemptions.of_element(element.parse().unwrap()), why, "{element}");
+        }
     }
 }
