@@ -212,6 +212,8 @@ techniques! {
     Http = "http",
     /// Local service discovery (BEP 14).
     Lsd = "lsd",
+    /// SSL torrents: TLS to a server that is named by an info-hash.
+    Tls = "tls",
     /// Use of a SOCKS proxy (RFC 1928).
     Socks = "socks",
     /// Table of byte signatures.

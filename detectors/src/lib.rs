@@ -65,6 +65,7 @@ mod socks;
 mod socks_udp;
 pub mod stream;
 pub mod tcp;
+mod tls;
 pub mod udp;
 mod udp_tracker;
 mod utp;

@@ -16,6 +16,7 @@
 
 use crate::datagram::UdpDatagram;
 use crate::reported::Sink;
+use crate::wire::hexadecimal;
 use crate::{Confidence, Evidence, InfoHash, Technique};
 
 const FIRST_LINE: &[u8] = b"BT-SEARCH * HTTP/1.1\r\n";
@@ -60,18 +61,4 @@ fn parse(bytes: &[u8]) -> Option<InfoHash> {
 
 fn decimal(digits: &[u8]) -> Option<u16> {
     core::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<InfoHash> {
-    let digits: &[u8; 40] = digits.try_into().ok()?;
-    let mut hash = [0; 20];
-    for (byte, [high, low]) in hash.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let nibble = |digit: u8| {
-            char::from(digit)
-                .to_digit(16)
-                .and_then(|value| u8::try_from(value).ok())
-        };
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
-    }
-    Some(hash)
 }

@@ -26,7 +26,7 @@ use crate::stream::{Direction, Flights};
 use crate::wire::holds_pair;
 use crate::{
     Class, Confidence, Endpoint, Evidence, Findings, Options, Progress, Side, StreamBuffers, Technique,
-    Timestamp, peer_message,
+    Timestamp, peer_message, tls,
 };
 
 /// Segments with payload that are read while nothing was found.
@@ -276,7 +276,7 @@ impl TcpInspector {
     /// Whether evidence of this strength is believed on a flow of this kind.
     fn is_believed(&self, evidence: &Evidence) -> bool {
         match evidence.technique {
-            Technique::Http | Technique::Socks => true,
+            Technique::Http | Technique::Socks | Technique::Tls => true,
             // Text quotes, and files that are copied hold what others said.
             _ => self.protocol == Protocol::Unknown,
         }
@@ -322,6 +322,11 @@ impl TcpInspector {
         }
         if self.protocol == Protocol::Http {
             self.read_http(side, bytes, context);
+        }
+        if self.protocol == Protocol::Sealed
+            && let Some(evidence) = tls::hello(bytes, side)
+        {
+            self.emit(evidence, context);
         }
         self.reading(side).read = end;
     }

@@ -24,7 +24,7 @@ use crate::utp::Packet;
 use crate::utp_connection::{Connections, Seen};
 use crate::{
     Class, Confidence, Evidence, Findings, Options, Progress, Side, Technique, Timestamp, dht, exclusion,
-    handshake, lsd, peer_message, signature, socks_udp, udp_tracker, vuze_dht,
+    handshake, lsd, peer_message, signature, socks_udp, tls, udp_tracker, vuze_dht,
 };
 
 /// Datagrams with payload after which a flow without findings is done.
@@ -240,6 +240,9 @@ impl UdpInspector {
         if let Some((_, handshake)) = handshake::find(packet.payload) {
             self.product = handshake.class;
             sink.report(handshake.evidence(from).proving(seen.proven));
+        }
+        if let Some(evidence) = tls::hello(packet.payload, from) {
+            sink.report(evidence.proving(seen.proven));
         }
         // Every message begins with a length below 65,536; encrypted bytes rarely hold two zero bytes.
         if memmem::find(packet.payload, b"\0\0").is_none() {

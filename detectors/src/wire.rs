@@ -1,4 +1,6 @@
-//! Reading integers out of payload bytes: every read is checked, none can panic.
+//! Reading numbers out of payload bytes: every read is checked, none can panic.
+
+use crate::InfoHash;
 
 /// The big-endian 32-bit integer at `at`.
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -13,6 +15,21 @@ pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N
 /// The byte at `at`.
 pub(crate) fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
     bytes.get(at).copied()
+}
+
+/// An info-hash of 40 hexadecimal digits.
+pub(crate) fn hexadecimal(digits: &[u8]) -> Option<InfoHash> {
+    let digits: &[u8; 40] = digits.try_into().ok()?;
+    let mut hash = [0; 20];
+    for (byte, [high, low]) in hash.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let nibble = |digit: u8| {
+            char::from(digit)
+                .to_digit(16)
+                .and_then(|value| u8::try_from(value).ok())
+        };
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Some(hash)
 }
 
 /// Whether one of two pairs of bytes stands anywhere. Many places are looked at before the outcome is asked for, so

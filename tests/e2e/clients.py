@@ -22,6 +22,18 @@ def url_host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
+def certificates(lab: Lab) -> Path:
+    """Makes what the peers of an SSL torrent need: root.pem, and a certificate for all of them, peer.pem and peer.key."""
+    commands = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=root -keyout root.key -out root.pem",
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=peer -addext 'subjectAltName=DNS:*'"
+        " -addext basicConstraints=CA:FALSE -CA root.pem -CAkey root.key -keyout peer.key -out peer.pem",
+        "openssl dhparam -dsaparam -out dh.pem 2048",
+    )
+    lab.run("p1", "sh", "-c", f"cd {lab.work} && {' && '.join(commands)}")
+    return lab.work
+
+
 class Libtorrent:
     """A libtorrent client, see peer.py."""
 

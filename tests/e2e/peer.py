@@ -3,7 +3,7 @@
 Prints `listening`, then ten times a second `progress BYTES`, and `complete` when it holds the whole file, `dht N` when the
 DHT has named N peers. Keys:
 torrent, folder, address, port, peers [[address, port]], transport (tcp | utp | both),
-encryption (off | plain | rc4), dht (bool), dht_nodes [[address, port]], lsd (bool).
+encryption (off | plain | rc4 | ssl; with ssl, certificates is the folder of peer.pem, peer.key and dh.pem), dht (bool), dht_nodes [[address, port]], lsd (bool).
 """
 
 import json
@@ -16,6 +16,7 @@ ENCRYPTION = {  # name: (policy, level): policy forced 0, enabled 1, disabled 2;
     "off": (2, 3),
     "plain": (0, 1),
     "rc4": (0, 2),
+    "ssl": (2, 3),
 }
 
 
@@ -23,8 +24,9 @@ def settings(wish: dict) -> dict:
     address = f"[{wish['address']}]" if ":" in wish["address"] else wish["address"]
     policy, level = ENCRYPTION[wish.get("encryption", "off")]
     transport = wish.get("transport", "tcp")
+    sealed = "s" if wish.get("encryption") == "ssl" else ""
     return {
-        "listen_interfaces": f"{address}:{wish['port']}",
+        "listen_interfaces": f"{address}:{wish['port']}{sealed}",
         "enable_dht": wish.get("dht", False),
         "dht_bootstrap_nodes": "",
         "enable_lsd": wish.get("lsd", False),
@@ -56,6 +58,9 @@ def main() -> None:
     parameters.ti = libtorrent.torrent_info(wish["torrent"])
     parameters.save_path = wish["folder"]
     handle = session.add_torrent(parameters)
+    if wish.get("encryption") == "ssl":
+        files = (f"{wish['certificates']}/{name}" for name in ("peer.pem", "peer.key", "dh.pem"))
+        handle.set_ssl_certificate(*files, "")
     for node in wish.get("dht_nodes", []):
         session.add_dht_node(tuple(node))
     complete = False

@@ -252,6 +252,8 @@ def bittorrent_recordings() -> list[Recording]:
     add(Swarm("libtorrent", 6, "tcp", "rc4", "http"), "HTTP tracker over IPv6, encrypted peer connection")
     add(Swarm("libtorrent", 4, "tcp", "off", "none", "tun"), "layer-3 device: frames without Ethernet header")
     add(Swarm("libtorrent", 6, "utp", "off", "none", "tun"), "layer-3 device: frames without Ethernet header")
+    add(Swarm("libtorrent", 4, "tcp", "ssl", "http"), "SSL torrent: HTTP tracker, then TLS between the peers")
+    add(Swarm("libtorrent", 4, "utp", "ssl", "none"), "SSL torrent: TLS inside uTP")
     found.append(Recording("bt-libtorrent-dht", "DHT bootstrap between two nodes", seeds_only_dht, True, tools=["python3-libtorrent"]))
     found.append(Recording("bt-libtorrent-lsd", "local service discovery, multicast", local_discovery, True, must_ban=False, tools=["python3-libtorrent"]))
     return found

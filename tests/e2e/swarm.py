@@ -16,7 +16,8 @@ class Swarm:
     program: str = "libtorrent"
     family: int = 4
     transport: str = "tcp"
-    # off: none; plain: MSE handshake, then plaintext; rc4: MSE with RC4 only; mse: MSE, the client chooses what follows
+    # off: none; plain: MSE handshake, then plaintext; rc4: MSE with RC4 only; mse: MSE, the client chooses what follows;
+    # ssl: TLS, of libtorrent only
     encryption: str = "off"
     # none: p1's address is typed in; http, udp: tracker behind the router; own: tracker on c1's loopback, which nobody can watch
     tracker: str = "none"
@@ -46,7 +47,8 @@ class Swarm:
         scheme = {"http": "http", "udp": "udp", "own": "http"}.get(self.tracker)
         tracker = ("127.0.0.1" if self.family == 4 else "::1") if self.tracker == "own" else lab.address("t", self.family)
         announce = f"{scheme}://{clients.url_host(tracker)}:{clients.TRACKER_PORT}/announce" if scheme else ""
-        made = torrent.make(lab.work / "seed", size, announce)
+        root = clients.certificates(lab) / "root.pem" if self.encryption == "ssl" else None
+        made = torrent.make(lab.work / "seed", size, announce, root=root)
         peer = f"{clients.url_host(lab.address('p1', self.family))}:{clients.PEER_PORT}"
         if self.tracker == "own":
             clients.fixed_tracker(lab, "c1", tracker, peer)
@@ -72,9 +74,8 @@ class Swarm:
         if self.program == "rtorrent":
             return clients.Rtorrent(lab, space, made, self.family, seed, self.encryption)
         peers = [[lab.address("p1", self.family), clients.PEER_PORT]] if self.tracker == "none" and not seed else []
-        return clients.Libtorrent(
-            lab, space, made, self.family, seed, peers=peers, transport=self.transport, encryption=self.encryption
-        )
+        wish = {"peers": peers, "transport": self.transport, "encryption": self.encryption, "certificates": str(lab.work)}
+        return clients.Libtorrent(lab, space, made, self.family, seed, **wish)
 
 
 PLAIN_V4 = Swarm()

@@ -34,13 +34,18 @@ class Torrent:
     info_hash: str
 
 
-def make(folder: Path, size: int, announce: str = "", name: str = "payload.bin") -> Torrent:
-    """Writes `size` random bytes (always the same ones) and the metainfo with the tracker's address, if there is one."""
+def make(folder: Path, size: int, announce: str = "", name: str = "payload.bin", root: Path | None = None) -> Torrent:
+    """Writes `size` random bytes (always the same ones) and the metainfo with the tracker's address, if there is one.
+
+    With the file of a root certificate it is an SSL torrent: peers need certificates that this root signed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     content = random.Random(size).randbytes(size)
     (folder / name).write_bytes(content)
     pieces = b"".join(hashlib.sha1(content[at : at + PIECE]).digest() for at in range(0, size, PIECE))
     info = {"length": size, "name": name, "piece length": PIECE, "pieces": pieces}
+    if root:
+        info["ssl-cert"] = root.read_text()
     metainfo = folder.parent / f"{folder.name}.torrent"
     metainfo.write_bytes(bencode({"info": info} | ({"announce": announce} if announce else {})))
     return Torrent(

@@ -64,6 +64,24 @@ fn tls(name: &'static str, port: u16, hello: usize) -> Case {
     case(name, port, steps)
 }
 
+/// TLS to a server that is named by 40 hexadecimal digits, as SSL torrents name theirs.
+fn digest_name() -> Case {
+    let name = b"da39a3ee5e6b4b0d3255bfef95601890afd80709";
+    let head = [
+        &[22, 3, 1, 0, 96, 1, 0, 0, 92, 3, 3][..],
+        &noise(1, 32),
+        &[0, 0, 2, 0x13, 1, 1, 0, 0, 49, 0, 0, 0, 45, 0, 43, 0, 0, 40],
+        name,
+    ]
+    .concat();
+    let mut steps = vec![(A, head)];
+    steps.extend((0..20).map(|n| {
+        let from = if n % 3 == 1 { A } else { B };
+        (from, records(&[(23, 900)], 2 + n))
+    }));
+    case("tls to a name of digits", 8443, steps)
+}
+
 /// HTTP whose body holds recorded BitTorrent traffic and text about it.
 fn http_bodies() -> Case {
     let greeting = handshake(b"-UT3490-abcdefghijkl");
@@ -509,6 +527,7 @@ fn cases() -> Vec<Case> {
         ssh(22),
         tls("tls 1.3", 443, 512),
         tls("tls 1.2 on another port", 6881, 196),
+        digest_name(),
         http_bodies(),
         kafka(),
         openwire(),
@@ -564,6 +583,17 @@ fn none_is_conclusive_and_none_is_judged() {
             "{name}: {outcome:?}"
         );
     }
+}
+
+#[test]
+fn a_server_that_is_named_by_digits_is_suspected_only() {
+    let Case { port, steps, .. } = digest_name();
+    let outcome = World::new().flow(Transport::Tcp, port, &steps).outcome();
+    assert_eq!(
+        (outcome.judged, outcome.surest),
+        (0, Some(Confidence::Strong)),
+        "{outcome:?}"
+    );
 }
 
 #[test]

@@ -32,6 +32,7 @@ const TECHNIQUES: &[&str] = &[
     "udp-tracker",
     "http",
     "lsd",
+    "tls",
     "socks",
     "signature",
     "learned-peer",
