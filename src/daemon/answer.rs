@@ -14,7 +14,7 @@ use crate::control::{Reply, Request};
 use crate::network::Hosts;
 use crate::state::wall_clock;
 
-/// Hosts and networks that commands may allow at most; each is looked at for every ban.
+/// Hosts and networks that commands may allow at most: what is remembered has a bound.
 const MAX_ALLOWED: usize = 1_024;
 
 impl Daemon {
