@@ -95,6 +95,9 @@ fn peer_ids_are_named() {
         (b"QVOD0054", "QVOD 0054"),
         (b"vcz", "vincenzo"),
         (b"-rQ9100-", "rqbit 9.1.0"),
+        (b"-FE0100-", "irontide"),
+        (b"-GD0001-", "gosh-dl"),
+        (b"-TD0001-", "TorrentDHT"),
         (b"\x00\x03BS", "BitSpirit"),
         (b"abRS", "Rufus"),
         (b"abcdeAzureus", "Azureus 2.0.3.2"),
@@ -116,7 +119,7 @@ fn peer_ids_are_named() {
 #[test]
 fn every_code_of_the_table_is_named() {
     let clients = clients();
-    assert_eq!(clients.azureus.len(), 130);
+    assert_eq!(clients.azureus.len(), 133);
     assert_eq!(clients.shadow.len() + clients.mainline.len(), 9);
     assert!(clients.convention.len() >= 60, "{}", clients.convention.len());
     for (code, name, _) in &clients.azureus {

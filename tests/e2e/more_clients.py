@@ -4,6 +4,7 @@ import configparser
 import json
 import shlex
 
+from clients import certificates
 from isolation import local_port_is_open
 from lab import Lab
 from torrent import Torrent, bencode
@@ -130,6 +131,28 @@ class Command(FileClient):
         for word, value in (("FOLDER", self.folder), ("TORRENT", torrent.metainfo), ("PORT", PEER_PORT), ("OWN", self.home)):
             command = command.replace(word, str(value))
         self.program = lab.spawn(space, f"{space}-client", "sh", "-c", command)
+
+
+class Torrentdht(FileClient):
+    """TorrentDHT, which asks for a certificate whether it uses one or not."""
+
+    def __init__(self, lab: Lab, space: str, torrent: Torrent):
+        super().__init__(lab, space, torrent)
+        settings = {
+            "download-dir": f'"{self.folder}"',
+            "listen-port": PEER_PORT,
+            "swarm-security": '"mse"',
+            "tracker-block-private": "#false",
+            "listen-dual-stack": "#false",
+        }
+        file = self.home / "settings.kdl"
+        file.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+        folder = certificates(lab)
+        words = {"CA_CERT": folder / "root.pem", "CERT": folder / "peer.pem", "KEY": folder / "peer.key"}
+        words |= {"NETWORK_ID": "network-of-the-lab", "HANDSHAKE_KEY": "handshake-key-of-the-lab-32-bytes"}
+        places = " ".join(f"TORRENTDHT_{name}={word}" for name, word in words.items())
+        command = f"env HOME={self.home} {places} torrentdht download --config {file} --tracker-only {torrent.metainfo}"
+        self.program = lab.spawn(space, f"{space}-torrentdht", *command.split())
 
 
 class Biglybt(FileClient):

@@ -2,7 +2,8 @@
 
 Debian 12 has the programs whose entry names no release. For the others run `record.py` on Debian 13, or in a chroot of it
 (`debootstrap --variant=minbase trixie DIR`, then the packages python3, iproute2, tcpdump, procps and those of the entry).
-torrent-stream and webtorrent come from npm; NODE_PATH names the folder that holds them. rqbit comes from crates.io.
+torrent-stream and webtorrent come from npm; NODE_PATH names the folder that holds them. rqbit and torrentdht come from
+crates.io.
 """
 
 import os
@@ -10,7 +11,7 @@ import os
 import clients
 import torrent
 from lab import Lab
-from more_clients import Biglybt, Command, Ctorrent, Deluge, Ktorrent, Qbittorrent
+from more_clients import Biglybt, Command, Ctorrent, Deluge, Ktorrent, Qbittorrent, Torrentdht
 from process import wait_until
 from recordings import ALL_BYTES, FILE_BYTES, SHORT_BYTES, Recording
 
@@ -106,6 +107,10 @@ def further_recordings() -> list[Recording]:
         only = "--disable-tcp-connect --experimental-enable-utp-listen" if utp else ""
         rqbit = f"HOME=OWN rqbit --disable-dht --disable-lsd --disable-upnp-port-forward --listen-port PORT {only} download --disable-http-api -o FOLDER TORRENT"
         add(f"rqbit{utp}-v4", f"own implementation of the peer protocol, over {transport}", ["rqbit 9.1.0 of crates.io"], command(rqbit), "off", transport)
+    add(
+        "torrentdht-rc4-v4", "own implementation of the encryption without pads", ["torrentdht 0.1.1 of crates.io"],
+        lambda lab, made: Torrentdht(lab, "c1", made), "rc4",
+    )
     for encryption, utp in (("off", True), ("rc4", False), ("rc4", True)):
         add(
             f"transmission4{'-utp' if utp else ''}-{encryption}-v4", f"{'forced' if encryption == 'rc4' else 'no'} encryption over {'utp' if utp else 'tcp'}", ["transmission-daemon", "Debian 13"],
