@@ -188,7 +188,7 @@ impl Tell {
         let interface = &*self.interface(because.interface);
         DaemonCounters::by(&self.counts.bans, because.evidence.technique);
         let technique = because.evidence.technique.name();
-        let client = event::client_name(&because.evidence.client);
+        let client = event::client_name(&ban.client());
         self.notify(Notice {
             event: self.words.ban,
             time: event::rfc3339(because.at),

@@ -105,7 +105,7 @@ pub fn ban(origin: (&str, &str), verdict: &BanVerdict) -> Value {
         "technique": verdict.because.evidence.technique.name(),
         "rule": verdict.because.evidence.rule,
         "confidence": verdict.because.evidence.confidence.name(),
-        "client": client_name(&verdict.because.evidence.client),
+        "client": client_name(&verdict.client()),
         "reason": verdict.reason(),
     })
 }
@@ -115,7 +115,7 @@ pub fn reason(verdict: &BanVerdict) -> Reason {
     Reason {
         technique: verdict.because.evidence.technique.name().to_owned(),
         text: verdict.reason(),
-        client: client_name(&verdict.because.evidence.client),
+        client: client_name(&verdict.client()),
     }
 }
 

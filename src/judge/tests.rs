@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use btblocker_detectors::{
-    Class, Confidence, Endpoint, Ends, Evidence, LearnedFrom, Sensitivity, Side, Technique, Timestamp,
-    Transport,
+    Class, Client, Confidence, Endpoint, Ends, Evidence, LearnedFrom, Sensitivity, Side, Technique,
+    Timestamp, Transport,
 };
 
 use super::*;
@@ -191,6 +191,42 @@ fn one_sighting_bans_only_a_proven_speaker() {
         0,
         &[],
     );
+}
+
+#[test]
+fn a_ban_names_the_program_of_the_host_and_not_of_its_peer() {
+    let greeting = |from, to, speaker, program| {
+        let evidence = evidence(Technique::Handshake, Conclusive, speaker).by(Client::name(program));
+        Report::Sighting(sighting(from, to, evidence, Ends::BOTH))
+    };
+    for (name, reports, program) in [
+        (
+            "the host calls",
+            vec![greeting(CLIENT, PEER, Originator, b"own")],
+            Client::name(b"own"),
+        ),
+        (
+            "its peer calls",
+            vec![
+                greeting(PEER, CLIENT, Originator, b"other"),
+                greeting(PEER, CLIENT, Responder, b"own"),
+            ],
+            Client::Unknown,
+        ),
+    ] {
+        let (mut judge, mut verdicts) = (Judge::new(Policy::default()), Vec::new());
+        for report in reports {
+            judge.hear(&report, &Net, &mut verdicts);
+        }
+        let named: Vec<_> = verdicts
+            .iter()
+            .filter_map(|verdict| match verdict {
+                Verdict::Ban(ban) => Some((ban.address.to_string(), ban.client())),
+                Verdict::Flow(_) => None,
+            })
+            .collect();
+        assert_eq!(named, [(CLIENT.to_owned(), program)], "{name}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use btblocker_detectors::{Evidence, Timestamp};
+use btblocker_detectors::{Client, Evidence, Timestamp};
 
 use super::report::{FlowId, Name};
 
@@ -80,6 +80,16 @@ pub struct BanVerdict {
 }
 
 impl BanVerdict {
+    /// The program of the host, which only its own packets name.
+    pub fn client(&self) -> Client {
+        let FlowVerdict { flow, evidence, .. } = &self.because;
+        if flow.end(evidence.speaker).ip() == self.address {
+            evidence.client
+        } else {
+            Client::Unknown
+        }
+    }
+
     /// The reason in words.
     pub fn reason(&self) -> String {
         let FlowVerdict {

@@ -15,7 +15,7 @@ pub struct Notice {
     pub interface: String,
     /// What decided; empty when nothing did.
     pub technique: String,
-    /// The speaking program; empty when unknown. Its peers choose this text.
+    /// The program of the host, as it calls itself; empty when unknown.
     pub client: String,
     /// Why, in words.
     pub reason: String,

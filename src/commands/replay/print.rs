@@ -78,7 +78,7 @@ pub(super) fn print_table(
     for verdict in &outcomes.bans {
         let FlowVerdict { at, evidence, .. } = verdict.because;
         let client =
-            event::client_name(&evidence.client).map_or_else(String::new, |name| format!(" [{name}]"));
+            event::client_name(&verdict.client()).map_or_else(String::new, |name| format!(" [{name}]"));
         writeln!(
             out,
             "  {:<28} {:<39} {:<13} {}{client}",
