@@ -2,7 +2,7 @@
 //!
 //! | rule | what is counted in one direction | by chance |
 //! |---|---|---|
-//! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples. Sizes of more than two requests and a `have` do not count again when they repeat the last one: the messages of other programs often have one size. For each of these segments at least 4,099 bytes come back, where the capture has them: keys in a terminal bring less | 3e-8 |
+//! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples, unless what comes back are conclusive blocks. Sizes of more than two requests and a `have` do not count again when they repeat the last one: the messages of other programs often have one size. For each of these segments at least 4,099 bytes come back, where the capture has them: keys in a terminal bring less | 3e-8 |
 //! | `rc4-download` | the same with 20 segments of requests, or 30 with `have` messages among them; and for every 17 bytes the other end sends 16,397, give or take | 3e-15 |
 //! | `rc4-upload` | the other end of that: strong, as the asking end chose what it sends | 3e-15 |
 //! | `rc4-blocks` | distances between ends of short segments that are multiples of 16,397, the size of a piece message with a block of 16,384: at least 4, and one in 50 ends | 4e-6 |
@@ -145,9 +145,9 @@ impl Sizes {
         }
     }
 
-    /// Whether a segment is shorter than the longest of its direction.
+    /// Whether a segment is shorter than a full one.
     pub(crate) fn is_short(&self, wire_len: u32) -> bool {
-        wire_len < u32::from(self.longest)
+        wire_len < u32::from(self.longest.max(FULL_BYTES))
     }
 
     /// Whether most of the content looks random.
@@ -157,7 +157,12 @@ impl Sizes {
 
     /// Whether the requests of a download go this way.
     pub(crate) fn requests(&self) -> bool {
-        self.small >= 20 && (self.is_pure() || self.is_mixed()) && self.multiples.count_ones() >= 3
+        self.asks() && self.multiples.count_ones() >= 3
+    }
+
+    /// Whether most segments have the size of one or more requests.
+    fn asks(&self) -> bool {
+        self.small >= 20 && (self.is_pure() || self.is_mixed())
     }
 
     /// Whether a quarter of the blocks that were asked for has come, as far as the capture has what comes.
@@ -208,7 +213,9 @@ pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option
         Side::Responder => (responder, originator),
     };
     let tell = |rule, confidence| Evidence::new(Technique::Entropy, rule, confidence, side);
-    let requests = own.requests() && own.is_served(other) && opaque && answered;
+    // Who asks for one block after the other sends one size only: there the blocks say what it is.
+    let asks = own.requests() || own.asks() && other.blocks() == Some(Confidence::Conclusive);
+    let requests = asks && own.is_served(other) && opaque && answered;
     let blocks = own.blocks().map(|sure| {
         if answered {
             sure
@@ -336,6 +343,19 @@ mod tests {
             let told = inspect(&[own, after(&vec![1448; came], noise)], Side::Originator, true);
             let told = told[0].is_some_and(|evidence| evidence.rule == "rc4-requests");
             assert_eq!(told, expected, "{came}");
+        }
+    }
+
+    #[test]
+    fn requests_of_one_size_count_where_blocks_come_back() {
+        let own = after(&[17; 40], noise);
+        for (name, came, expected) in [
+            ("blocks", blocks(40, 16_397), true),
+            ("no ends of blocks", vec![1448; 500], false),
+            ("TLS records", blocks(40, 16_406), false),
+        ] {
+            let told = inspect(&[own, after(&came, noise)], Side::Originator, true)[0];
+            assert_eq!(told.is_some(), expected, "{name}");
         }
     }
 

@@ -177,6 +177,18 @@ fn both_ends_of_a_transfer_without_its_beginning_are_judged_by_requests_and_what
 }
 
 #[test]
+fn who_asks_for_one_block_after_the_other_is_judged_by_the_blocks_that_come() {
+    let steps: Vec<_> = (0..40)
+        .flat_map(|n| [(A, noise(2 * n + 1, 17)), (B, noise(2 * n + 2, 16_397))])
+        .collect();
+    for host in [A, B] {
+        let mut world = World::new();
+        let outcome = world.flow_with(1, host, Transport::Tcp, 51_413, &steps).outcome();
+        assert_eq!((outcome.judged, outcome.banned > 0), (1, true), "{outcome:?}");
+    }
+}
+
+#[test]
 fn an_upload_is_told_by_the_requests_that_come_in() {
     let mut steps = opening(&CLIENTS[0], 5);
     for (side, bytes) in download(24, 91_000) {
