@@ -14,7 +14,7 @@ LIBRARIES := libpcap-dev libipset-dev libnftnl-dev libmnl-dev libbpf-dev libelf-
 BUILD_PACKAGES := gcc libc6-dev make pkg-config clang libclang-dev $(LIBRARIES)
 RUN_PACKAGES := iproute2 nftables iptables ipset
 TEST_PACKAGES := $(RUN_PACKAGES) iputils-ping procps mount python3 python3-libtorrent transmission-daemon aria2 opentracker \
-	openssh-server openssh-client
+	openssh-server openssh-client openssl
 BENCH_PACKAGES := libndpi-bin tcpdump valgrind iproute2 ipset nftables python3
 OPERATOR_PACKAGES := nftables prometheus chromium chromium-driver
 LINT_PACKAGES := shellcheck

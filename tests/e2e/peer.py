@@ -3,7 +3,8 @@
 Prints `listening`, then ten times a second `progress BYTES`, and `complete` when it holds the whole file, `dht N` when the
 DHT has named N peers. Keys:
 torrent, folder, address, port, peers [[address, port]], transport (tcp | utp | both),
-encryption (off | plain | rc4 | ssl; with ssl, certificates is the folder of peer.pem, peer.key and dh.pem), dht (bool), dht_nodes [[address, port]], lsd (bool).
+encryption (off | plain | rc4 | ssl), certificates (with ssl: folder of peer.pem, peer.key and dh.pem),
+dht (bool), dht_nodes [[address, port]], lsd (bool).
 """
 
 import json

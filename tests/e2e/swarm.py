@@ -91,4 +91,5 @@ OTHERS = [
     Swarm(transport="utp", family=6),
     Swarm(program="aria2", encryption="off", tracker="http", family=6),
     Swarm(nat=True),
+    Swarm(encryption="ssl", transport="utp"),
 ]
