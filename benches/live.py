@@ -91,7 +91,7 @@ def sender(size, seconds, rate):
 class Watcher:
     """The program, capturing on v1."""
 
-    started = []
+    processes = []
 
     def __init__(self, folder, *options):
         self.log = open(f"{folder}/log", "w+")
@@ -99,7 +99,7 @@ class Watcher:
         command = [os.path.abspath(BINARY), "--interface", "v1", "--control-socket", f"{folder}/socket",
                    "--state-dir", f"{folder}/state", *options]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-        Watcher.started.append(self.process)
+        Watcher.processes.append(self.process)
         while "ready" not in self.text():
             if self.process.poll() is not None:
                 sys.exit(self.text())
@@ -212,7 +212,7 @@ def main():
                               f"{used / packets * 1e9:>13.0f}")
             early_exit(folder)
         finally:
-            for process in Watcher.started:
+            for process in Watcher.processes:
                 process.terminate()
             run("ip", "netns", "del", NAMESPACE)
 

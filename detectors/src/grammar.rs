@@ -9,7 +9,8 @@
 //! | length-prefixed | a 16- or 32-bit length in front that equals what follows it in the flight | RLPx, OpenVPN |
 //! | known magics | SMB, WhatsApp's Noise header, Bitcoin, Zabbix, RTMP | the protocols' own documents |
 //!
-//! Excludes readings of the flow as BitTorrent. Ports are not looked at.
+//! Excludes readings of the flow as BitTorrent's own messages; what HTTP and TLS say of it is read by `http` and `tls`.
+//! Ports are not looked at.
 
 use crate::wire::u32_at;
 
