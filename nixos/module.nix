@@ -63,10 +63,10 @@ in
     };
 
     interface = setting lib.types.str ''
-      Interface to watch. `auto`, the program's default, is the one of the default route. An interface that does not
-      exist yet is waited for.
+      Interface to watch, or several with commas between. `auto`, the program's default, is the one of the default
+      route. An interface that does not exist yet is waited for.
     '';
-    interfaces = setting (lib.types.listOf lib.types.str) "Interfaces to watch, instead of `interface`.";
+    interfaces = setting (lib.types.listOf lib.types.str) "Interfaces to watch as a list, instead of `interface`.";
 
     backend = setting (lib.types.enum [
       "ipset"
@@ -165,7 +165,7 @@ in
     ];
 
     services.btblocker.settings = lib.filterAttrs (_: value: value != null) {
-      interface = if cfg.interface != null then [ cfg.interface ] else cfg.interfaces;
+      interface = if cfg.interface != null then cfg.interface else cfg.interfaces;
       inherit (cfg) backend;
       set_name = cfg.ipsetName;
       ban_duration = cfg.banDuration;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::ban::Element;
-use crate::config::{Overrides, parse_duration};
+use crate::config::{Overrides, parse_ban_time};
 
 /// Recognises BitTorrent on network interfaces and bans the hosts that speak it in the kernel.
 ///
@@ -60,7 +60,7 @@ pub enum Command {
     },
     /// Create the kernel's sets and drop rules
     Setup,
-    /// Remove the kernel's sets and drop rules, with all bans
+    /// Remove the kernel's sets and drop rules, those of all backends, with all bans
     Teardown,
     /// List the bans in force: the running daemon's, or without one those in the kernel's sets
     Bans {
@@ -83,7 +83,7 @@ pub enum Command {
         #[arg(required = true, value_name = "ADDRESS")]
         addresses: Vec<Element>,
         /// For how long: seconds, or with a unit such as 30m or 5h; ban_duration when absent
-        #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_ban_time)]
         time: Option<Duration>,
     },
     /// Have the running daemon never ban hosts until it ends, and lift their bans

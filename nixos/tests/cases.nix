@@ -161,13 +161,13 @@ map evaluate [
     modules = [ "nf_tables" ];
   }
   {
-    name = "one interface, seconds";
+    name = "interfaces as text, seconds";
     given = enabled {
-      interface = "ppp0";
+      interface = "ppp0,wg0";
       banDuration = 7200;
     };
     settings = {
-      interface = [ "ppp0" ];
+      interface = "ppp0,wg0";
       ban_duration = 7200;
     };
   }

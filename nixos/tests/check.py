@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 # Not the same on purpose: paths of the store, and sources of configuration that NixOS does not need.
-APART = {"ExecStart", "ExecReload", "ExecStartPre", "EnvironmentFile", "ConfigurationDirectory"}
+APART = {"ExecStart", "ExecReload", "ExecStartPre", "ConfigurationDirectory"}
 
 failures = []
 

@@ -268,6 +268,35 @@ pub fn examine(kind: BackendKind, options: &Options) -> Result<(), BackendError>
     Ok(())
 }
 
+/// Backends of other kinds than `kind` whose sets and drop rules of these options are in place, as a run with another
+/// configuration leaves them: what they hold is dropped, whoever asks `kind`. Kinds that cannot be asked are left out.
+pub fn others_in_place(kind: BackendKind, options: &Options) -> Vec<Box<dyn SetBackend>> {
+    let others = [BackendKind::Ipset, BackendKind::Nftables, BackendKind::Xdp];
+    let opened = others.into_iter().filter(|other| *other != kind).map(|other| {
+        // Pins may be those of another network namespace.
+        if other == BackendKind::Xdp && !is_attached(options) {
+            return None;
+        }
+        let mut backend = open(other, options).ok()?;
+        backend.verify().is_ok().then_some(backend)
+    });
+    opened.flatten().collect()
+}
+
+/// Whether the XDP program is on one of the interfaces.
+#[cfg(feature = "xdp")]
+fn is_attached(options: &Options) -> bool {
+    let support = |name: &String| XdpSupport::of(name);
+    let mut found = options.interfaces.iter().filter_map(support);
+    found.any(|support| matches!(support, XdpSupport::Attached { .. }))
+}
+
+/// Without XDP there is none.
+#[cfg(not(feature = "xdp"))]
+fn is_attached(_options: &Options) -> bool {
+    false
+}
+
 /// The error for an answer of the kernel about `object`, told apart where the contract does.
 #[cfg(any(feature = "ipset", feature = "nftables"))]
 fn refusal(backend: BackendKind, action: &'static str, object: &str, source: io::Error) -> BackendError {

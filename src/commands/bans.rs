@@ -45,27 +45,38 @@ pub fn setup(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes sets and drop rules, with all bans, also those that are remembered for the next start.
+/// Removes sets and drop rules, those of other backends as well, with all bans, also those that are remembered for the
+/// next start. While a daemon is running: only what a backend that it does not use has kept from an earlier run.
 ///
 /// # Errors
-/// When the kernel refuses, or a daemon is running.
+/// When the kernel refuses, or a daemon uses the backend.
 pub fn teardown(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
+    let running = ask_or_none(config, &Request::Status {})?;
+    let used = |status: &Value| status.get("backend") == Some(&json!(config.backend.name()));
     anyhow::ensure!(
-        ask_or_none(config, &Request::Status {})?.is_none(),
+        !running
+            .as_ref()
+            .is_some_and(|(status, _)| status.iter().any(used)),
         "btblocker is running and would put everything back; stop it first"
     );
-    let mut backend = open(config)?;
-    backend.teardown()?;
-    if let Some(store) = config.store() {
-        store.remove()?;
+    let mut backends = vec![open(config)?];
+    if running.is_none() {
+        let options = config.backend_options(config.watched(&Network::read()?));
+        backends.extend(backend::others_in_place(config.backend, &options));
     }
-    writeln!(
-        out,
-        "{}: sets {1} and {1}6 and their drop rules are removed",
-        backend.name(),
-        config.set_name
-    )?;
-    Ok(())
+    for mut backend in backends {
+        backend.teardown()?;
+        writeln!(
+            out,
+            "{}: sets {1} and {1}6 and their drop rules are removed",
+            backend.name(),
+            config.set_name
+        )?;
+    }
+    match config.store().filter(|_| running.is_none()) {
+        Some(store) => Ok(store.remove()?),
+        None => Ok(()),
+    }
 }
 
 /// Lists the bans in force: those of the running daemon, otherwise those that the kernel holds, with what is
@@ -95,7 +106,10 @@ pub fn bans(config: &Config, format: Format, out: &mut dyn Write) -> anyhow::Res
             Format::Table => {
                 let text = |key: &str| ban.get(key).and_then(Value::as_str).unwrap_or("-");
                 let number = |key: &str| ban.get(key).and_then(Value::as_u64);
-                let since = text("since").split('.').next().unwrap_or("-");
+                // Whole seconds of UTC.
+                let since = text("since")
+                    .split_once('.')
+                    .map_or_else(|| "-".to_owned(), |(secs, _)| format!("{secs}Z"));
                 let remaining = number("remaining_seconds")
                     .map_or_else(|| "for ever".to_owned(), |secs| format!("{secs} s"));
                 let flows = number("flows").map_or_else(|| "-".to_owned(), |flows| flows.to_string());

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::{Command, CommandFactory};
+use clap::{ArgAction, Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::Cli;
@@ -50,7 +50,8 @@ fn write_commands(command: &Command, out: &mut dyn Write) -> io::Result<()> {
         let mut usage = sub.get_name().to_owned();
         for argument in sub.get_positionals() {
             let names = argument.get_value_names().map(<[_]>::concat).unwrap_or_default();
-            usage.push_str(&format!(" {names}..."));
+            let several = matches!(argument.get_action(), ArgAction::Append);
+            usage.push_str(&format!(" {names}{}", if several { "..." } else { "" }));
         }
         writeln!(out, ".TP\n\\fB{}\\fR\n{}", plain(&usage), plain(&about))?;
         let own = sub.get_arguments().filter(|argument| {
@@ -69,9 +70,5 @@ fn write_files(out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         ".SH FILES\n.TP\n/etc/btblocker/btblocker.toml\nConfiguration."
-    )?;
-    writeln!(
-        out,
-        ".TP\n/etc/default/btblocker\nEnvironment of the service: BTBLOCKER_ and a key in capitals."
     )
 }

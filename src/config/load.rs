@@ -10,9 +10,8 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 
 use super::former::{self, Former};
-use super::values::format_duration;
+use super::values::{BAN_TIMES, format_duration, is_ban_time};
 use super::{Config, Overrides};
-use crate::ban::Timeout;
 
 /// The file that is read when none is named and it exists.
 pub const DEFAULT_FILE: &str = "/etc/btblocker/btblocker.toml";
@@ -157,7 +156,10 @@ impl Sources {
                     .map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
                 format!("unknown key{known}")
             }
-            kind => kind.to_string().replace('`', "").trim_end().replace('\n', " "),
+            kind => {
+                let said = kind.to_string().replace('`', "").trim_end().replace('\n', " ");
+                in_words(&key, &said)
+            }
         };
         if key.is_empty() {
             "configuration".clone_into(&mut key);
@@ -215,8 +217,14 @@ impl Sources {
                 (least..=most).contains(&value),
             )
         };
-        let longest = Duration::from_secs(Timeout::MAX_SECS.into());
-        let ban_time = |key: &str, value| time(key, value, Duration::from_secs(1), longest);
+        let ban_time = |key: &str, value| {
+            range(
+                key,
+                format_duration(value),
+                BAN_TIMES.to_owned(),
+                is_ban_time(value),
+            )
+        };
         ban_time("ban_duration", config.ban_duration)?;
         for (name, section) in &config.interfaces {
             self.check_watched(name, config)?;
@@ -389,6 +397,32 @@ impl figment::Provider for CommandLine<'_> {
     }
 }
 
+/// What is wrong with a value, without names of Rust's types and with what the key takes.
+fn in_words(key: &str, said: &str) -> String {
+    const TYPES: [(&str, &str); 6] = [
+        ("u8", "a whole number from 0 to 255"),
+        ("u16", "a whole number from 0 to 65535"),
+        ("u32", "a whole number from 0 to 4294967295"),
+        ("u64", "a whole number"),
+        ("usize", "a whole number"),
+        ("f32", "a number"),
+    ];
+    let expected = said.rsplit_once("expected ");
+    let plain = expected.and_then(|(front, name)| {
+        let (_, words) = TYPES.iter().find(|(known, _)| *known == name)?;
+        Some(format!("{front}expected {words}"))
+    });
+    let said = plain.as_deref().unwrap_or(said);
+    match key {
+        "metrics_listen" => format!("{said} (an address with a port, such as 127.0.0.1:9475 or [::1]:9475)"),
+        "exempt_ports" => format!("{said} (port numbers from 0 to 65535)"),
+        "interface" if said.contains("found map") => {
+            format!("{said} (what holds on one interface only stands in [interfaces.NAME])")
+        }
+        _ => said.to_owned(),
+    }
+}
+
 /// The known key that is written most alike, if one is near: it contains the other, or both begin alike, or little
 /// lies between what they begin and end with.
 fn closest<'a>(field: &str, known: &'a [&'a str]) -> Option<&'a str> {
@@ -432,6 +466,8 @@ mod tests {
             from_file.origin("ban_duration")
         );
         assert_eq!(from_file.origin("ban_target"), "default");
+        let number = with_file("user = 1000", Overrides::default()).unwrap();
+        assert_eq!(number.config.user.to_string(), "1000");
         let flags = Overrides {
             ban_duration: Some("90".into()),
             no_setup: Some(true),
@@ -470,7 +506,16 @@ mod tests {
                 "allow = [\"10.0.0.0/33\"]",
                 &["allow", "10.0.0.0/33", "198.51.100.0/24"],
             ),
-            ("exempt_ports = [22, 99999]", &["exempt_ports", "99999"]),
+            (
+                "exempt_ports = [22, 99999]",
+                &["exempt_ports", "99999", "0 to 65535"],
+            ),
+            (
+                "buffer_size = \"16M\"",
+                &["buffer_size", "16M", "a whole number from 0 to 4294967295"],
+            ),
+            ("max_bans = -1", &["max_bans", "-1", "expected a whole number,"]),
+            ("[interface.wg0]", &["interface", "[interfaces.NAME]"]),
             ("set_name = \"a b\"", &["set_name", "a b", "letters"]),
             ("snaplen = 3", &["snaplen", "256 to 65535"]),
             ("ipv6_prefix = 56", &["ipv6_prefix", "56", "128 or 64"]),
@@ -554,7 +599,7 @@ mod tests {
             ("log_format = \"xml\"", &["log_format", "xml", "text or json"]),
             (
                 "metrics_listen = \"9475\"",
-                &["metrics_listen", "9475", ".toml:1"],
+                &["metrics_listen", "9475", "127.0.0.1:9475", ".toml:1"],
             ),
             (
                 "web_token_file = \"/etc/token\"",

@@ -36,7 +36,7 @@ pub use interfaces::InterfaceSection;
 pub use load::{ConfigError, DEFAULT_FILE, Loaded, load};
 pub use overrides::Overrides;
 pub use reload::{Reloaded, changes_at_runtime};
-pub use values::{format_duration, parse_duration};
+pub use values::{format_duration, parse_ban_time, parse_duration};
 
 /// Where bans are kept by default.
 const STATE_DIR: &str = "/var/lib/btblocker";

@@ -10,6 +10,7 @@ use serde::ser::{SerializeSeq, Serializer};
 use btblocker_detectors::{Class, Technique, signature_is_evidence};
 
 use super::{ClassName, SignatureId, TechniqueName};
+use crate::ban::Timeout;
 
 /// A time: whole seconds, or a number with `ms`, `s`, `m`, `h` or `d`.
 ///
@@ -35,6 +36,28 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
+/// The times of bans in words.
+pub(super) const BAN_TIMES: &str = "1s to 2147483s (24.8 days)";
+
+/// Whether the kernel's sets hold a ban for so long.
+pub(super) fn is_ban_time(time: Duration) -> bool {
+    const { assert!(Timeout::MAX_SECS == 2_147_483) };
+    (Duration::from_secs(1)..=Duration::from_secs(Timeout::MAX_SECS.into())).contains(&time)
+}
+
+/// A time that a ban may last.
+///
+/// # Errors
+/// As [`parse_duration`], and what is allowed.
+pub fn parse_ban_time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if is_ban_time(time) {
+        Ok(time)
+    } else {
+        Err(format!("{text} is out of range, {BAN_TIMES} is allowed"))
+    }
+}
+
 /// The shortest exact way to write a time.
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
@@ -49,7 +72,33 @@ pub fn format_duration(duration: Duration) -> String {
     format!("{millis}ms")
 }
 
-/// A text that a type reads and writes itself.
+/// A text or a number, as text.
+struct Scalar(String);
+
+impl<'de> serde::Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a number")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+        }
+        d.deserialize_any(Any)
+    }
+}
+
+/// A text, or a number in its place, that a type reads and writes itself.
 pub(super) mod text {
     use super::*;
 
@@ -65,9 +114,8 @@ pub(super) mod text {
         T: FromStr<Err: fmt::Display>,
         D: Deserializer<'de>,
     {
-        <String as serde::Deserialize>::deserialize(d)?
-            .parse()
-            .map_err(de::Error::custom)
+        let Scalar(text) = serde::Deserialize::deserialize(d)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 
@@ -155,32 +203,6 @@ pub(super) mod list {
             }
         }
         d.deserialize_any(List(std::marker::PhantomData))
-    }
-
-    /// A text or a number, as text.
-    struct Scalar(String);
-
-    impl<'de> serde::Deserialize<'de> for Scalar {
-        fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-            struct Any;
-            impl Visitor<'_> for Any {
-                type Value = Scalar;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("a text or a number")
-                }
-                fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
-                    Ok(Scalar(text.to_owned()))
-                }
-                fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
-                    Ok(Scalar(number.to_string()))
-                }
-                fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
-                    Ok(Scalar(number.to_string()))
-                }
-            }
-            d.deserialize_any(Any)
-        }
     }
 }
 
@@ -274,6 +296,15 @@ mod tests {
         assert_eq!(parse_duration("5ms"), Ok(Duration::from_millis(5)));
         for text in ["", "h", "-5", "5 weeks", "99999999999999999999s", "1.5h"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+        for (text, good) in [
+            ("0", false),
+            ("999ms", false),
+            ("1s", true),
+            ("2147483", true),
+            ("25d", false),
+        ] {
+            assert_eq!(parse_ban_time(text).is_ok(), good, "{text}");
         }
         for text in ["5h", "90s", "2d", "7ms", "61s", "0"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);

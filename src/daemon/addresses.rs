@@ -38,6 +38,17 @@ impl Answerable {
     pub(super) fn exemptions(&self) -> &Exemptions {
         &self.exemptions
     }
+
+    /// The local networks in words, the first few of many.
+    pub(super) fn local(&self) -> String {
+        const TOLD: usize = 8;
+        let told: Vec<String> = self.local.iter().take(TOLD).map(ToString::to_string).collect();
+        match self.local.len().saturating_sub(TOLD) {
+            0 if told.is_empty() => "none".to_owned(),
+            0 => told.join(", "),
+            more => format!("{} and {more} more", told.join(", ")),
+        }
+    }
 }
 
 impl Addresses for Answerable {

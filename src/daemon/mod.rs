@@ -42,7 +42,7 @@ use crate::event;
 use crate::flow::FlowHasher;
 use crate::judge::{Judge, Report, Verdict};
 use crate::metrics::Board;
-use crate::network::{Hosts, Ingress, Network, PerInterface, Watcher};
+use crate::network::{Hosts, Ingress, Network, PerInterface, Watcher, unread_ssh_configuration};
 use crate::overview::Treatment;
 use crate::pipeline::{Published, Settings, Workers};
 use crate::sandbox::{self, Confinement};
@@ -82,6 +82,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     let token = Token::configured(config)?;
     let interfaces = config.watched(&network);
     let early_exits = EarlyExits::load(config, interfaces.len());
+    tell_surroundings(config, &interfaces);
     let confinement = sandbox::enter(&config.rights(overrides))?;
     for note in &confinement.notes {
         warn!("{note}");
@@ -102,6 +103,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
         );
     }
     let answerable = Answerable::new(config, &network, &[]);
+    info!("local networks: {} (`local_networks`)", answerable.local());
     let (tell, taps) = Tell::start(config, &interfaces)?;
     let (requests, asked) = Requests::queue();
     let control = control(config, requests.clone())?;
@@ -228,7 +230,7 @@ impl Daemon {
         // Set once: nobody else sets it.
         let _ = served.interfaces.set(captures.counters());
         info!(
-            "ready: {} bans are held by {}",
+            "ready: watching {}; bans are held by {}",
             self.interfaces.join(", "),
             self.manager.backend().name()
         );
@@ -558,6 +560,27 @@ fn manager(config: &Config, interfaces: &[String], answerable: &Answerable) -> a
     }
     manager.exempt(answerable.exemptions().clone());
     Ok(manager)
+}
+
+/// Warns of what the operator would not expect: bans that go on although this run does not know of them, and SSH
+/// sessions that are not seen as such.
+fn tell_surroundings(config: &Config, interfaces: &[String]) {
+    for mut other in backend::others_in_place(config.holder(), &config.backend_options(interfaces.to_vec())) {
+        let held = other.list().map_or(0, |held| held.len());
+        if held > 0 {
+            warn!(
+                "{0} still drops for {held} bans of an earlier run, which commands to this one do not lift: \
+                 `btblocker teardown --backend {0}` ends them",
+                other.name()
+            );
+        }
+    }
+    if let Some(trouble) = unread_ssh_configuration() {
+        warn!(
+            "{trouble}: SSH sessions to other ports than 22 are not known and not exempt; let the daemon's user read \
+             it, or put where you log in from into `allow`"
+        );
+    }
 }
 
 /// The control socket, if it is wanted and can be made. That another daemon is alive is an error; that there is no

@@ -20,6 +20,7 @@ mod watcher;
 
 pub use ingress::Ingress;
 pub use namespace::{own_namespace, separate_namespace};
+pub use neighbours::unread_ssh_configuration;
 pub use per_interface::PerInterface;
 pub use prefix::Prefix;
 pub use watcher::Watcher;

@@ -2,9 +2,9 @@
 //! remote ends of the SSH sessions to it. Files that are missing or strange give nothing.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use super::namespace::parent_of;
@@ -45,7 +45,7 @@ fn nameservers(text: &str) -> Vec<IpAddr> {
 pub(super) fn ssh_peers() -> Vec<IpAddr> {
     let session = own_session();
     let own = session.map(|(_, port)| port);
-    let is_ssh = |port: &u16| *port == SSH_PORT || own == Some(*port) || configured_ports().contains(port);
+    let is_ssh = |port: &u16| *port == SSH_PORT || own == Some(*port) || ssh_server().ports.contains(port);
     let mut peers: Vec<IpAddr> = session.map(|(peer, _)| peer).into_iter().collect();
     for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         peers.extend(
@@ -69,22 +69,47 @@ fn whole(path: &str) -> String {
     text
 }
 
-/// Ports of the SSH server. Read once, before rights are given up: the files may be root's alone.
-fn configured_ports() -> &'static [u16] {
-    static PORTS: OnceLock<Vec<u16>> = OnceLock::new();
-    PORTS.get_or_init(|| {
-        let parts = fs::read_dir("/etc/ssh/sshd_config.d")
-            .into_iter()
-            .flatten()
-            .flatten();
-        let files = parts
-            .map(|part| part.path())
-            .chain([PathBuf::from("/etc/ssh/sshd_config")]);
-        files
-            .filter_map(|file| fs::read_to_string(file).ok())
-            .flat_map(|text| sshd_ports(&text))
-            .collect()
-    })
+/// What the configuration of the SSH server says.
+#[derive(Default)]
+struct SshServer {
+    ports: Vec<u16>,
+    /// The first part of it that is there and cannot be read, with the reason.
+    unread: Option<String>,
+}
+
+/// The configuration of the SSH server. Read once, before rights are given up: the files may be root's alone.
+fn ssh_server() -> &'static SshServer {
+    static SERVER: OnceLock<SshServer> = OnceLock::new();
+    SERVER.get_or_init(|| read_ssh_server(Path::new("/etc/ssh")))
+}
+
+/// Why the ports of the SSH server may not be known: a part of its configuration is there and cannot be read.
+pub fn unread_ssh_configuration() -> Option<&'static str> {
+    ssh_server().unread.as_deref()
+}
+
+fn read_ssh_server(folder: &Path) -> SshServer {
+    let mut server = SshServer::default();
+    let mut refused = |path: &Path, error: &io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            server
+                .unread
+                .get_or_insert(format!("cannot read {}: {error}", path.display()));
+        }
+    };
+    let mut files = vec![folder.join("sshd_config")];
+    let parts = folder.join("sshd_config.d");
+    match fs::read_dir(&parts) {
+        Ok(entries) => files.extend(entries.flatten().map(|entry| entry.path())),
+        Err(error) => refused(&parts, &error),
+    }
+    for file in files {
+        match fs::read_to_string(&file) {
+            Ok(text) => server.ports.extend(sshd_ports(&text)),
+            Err(error) => refused(&file, &error),
+        }
+    }
+    server
 }
 
 /// Ports of the `Port` and `ListenAddress` lines (`sshd_config(5)`).
@@ -196,6 +221,31 @@ mod tests {
                     ListenAddress 192.0.2.1:2225\nlistenaddress [2001:db8::1]:2226\nListenAddress 2001:db8::2\n\
                     ListenAddress host.example:2227\nPortForward 5\nPort\nPort many\nPort 70000\n";
         assert_eq!(sshd_ports(text), [2222, 2223, 2224, 2225, 2226, 2227]);
+    }
+
+    #[test]
+    fn what_is_there_of_the_ssh_server_and_cannot_be_read_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (main, parts) = (
+            folder.path().join("sshd_config"),
+            folder.path().join("sshd_config.d"),
+        );
+        assert!(read_ssh_server(folder.path()).unread.is_none(), "no server");
+        fs::write(&main, "Port 2222").unwrap();
+        fs::create_dir(&parts).unwrap();
+        fs::write(parts.join("50-port.conf"), "Port 2223").unwrap();
+        let server = read_ssh_server(folder.path());
+        assert_eq!((server.ports, server.unread), (vec![2222, 2223], None));
+        fs::remove_file(&main).unwrap();
+        // Whoever runs the tests, a folder is no text.
+        fs::create_dir(&main).unwrap();
+        let server = read_ssh_server(folder.path());
+        assert_eq!(server.ports, [2223]);
+        assert!(
+            server
+                .unread
+                .is_some_and(|trouble| trouble.contains("/sshd_config: "))
+        );
     }
 
     #[test]

@@ -119,6 +119,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, orders: &Receiver<Order>) {
+        self.prepare();
         for order in orders {
             match order {
                 Order::Write(detection) => {
@@ -131,8 +132,19 @@ impl Writer {
                 Order::Reopen(options) => {
                     self.file = RotatedFile::new(&options.path, options.rotation);
                     self.options = options;
+                    self.prepare();
                 }
             }
+        }
+    }
+
+    /// Whoever names a file that cannot be written is told before a detection is lost.
+    fn prepare(&mut self) {
+        if let Err(error) = self.file.prepare() {
+            error!(
+                "{}: detections cannot be written: {error}",
+                self.options.path.display()
+            );
         }
     }
 

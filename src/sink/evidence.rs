@@ -168,6 +168,11 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, orders: &Receiver<Order>) {
+        // Whoever names a folder that cannot be written is told before evidence is lost.
+        if let Err(error) = self.prepare() {
+            let folder = self.options.folder.display();
+            error!("{folder}: evidence files cannot be written: {error}");
+        }
         for order in orders {
             let folder = self.options.folder.display();
             match self.write(&order).and_then(|()| self.prune()) {
@@ -188,6 +193,15 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Makes the folder where it is missing, and a file in it, which goes again.
+    fn prepare(&self) -> io::Result<()> {
+        let folder = &self.options.folder;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let path = folder.join(format!(".check-{}", std::process::id()));
+        OpenOptions::new().write(true).create_new(true).open(&path)?;
+        fs::remove_file(&path)
     }
 
     fn write(&self, order: &Order) -> io::Result<()> {

@@ -25,13 +25,22 @@ pub(super) struct RotatedFile {
 }
 
 impl RotatedFile {
-    /// Nothing is opened before the first write.
+    /// Nothing is opened before the first write, or [`RotatedFile::prepare`].
     pub(super) fn new(path: &Path, rotation: Rotation) -> Self {
         Self {
             path: path.to_owned(),
             rotation,
             open: None,
         }
+    }
+
+    /// Opens the file, so that trouble with it is known before there is something to write.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        self.open = Some(self.open()?);
+        Ok(())
     }
 
     /// Opens the file by its name at the next write: somebody may have moved it away.

@@ -140,7 +140,11 @@ fn xdp_is_not_available_without_its_capability() {
         let lab = Lab::new("xdp");
         let output = lab
             .command_under(
-                &["setpriv", "--bounding-set=-bpf,-sys_admin"],
+                &[
+                    "setpriv",
+                    "--bounding-set=-bpf,-sys_admin",
+                    "--inh-caps=-bpf,-sys_admin",
+                ],
                 &["check", "--xdp-pin", "off"],
             )
             .output()

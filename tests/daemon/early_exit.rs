@@ -80,7 +80,11 @@ fn nothing_ends_early_unless_asked_for() {
 
 #[test]
 fn without_the_right_to_load_it_all_works_as_before() {
-    const LACKING: &[&str] = &["setpriv", "--bounding-set=-bpf,-sys_admin"];
+    const LACKING: &[&str] = &[
+        "setpriv",
+        "--bounding-set=-bpf,-sys_admin",
+        "--inh-caps=-bpf,-sys_admin",
+    ];
     in_namespace(|| {
         let lab = Lab::with_mode("nftables", 0o755);
         let daemon = lab.start_under(LACKING, &["--early-exit"]);

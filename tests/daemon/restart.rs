@@ -10,6 +10,44 @@ const BY_HAND: &str = "198.51.100.9";
 const CASE: &str = "bt-libtorrent-v4";
 const EMPTY_NETFILTER: &str = "nft flush ruleset; ipset destroy";
 
+/// What another backend holds from an earlier run is told, can be ended, and goes with all the rest.
+#[test]
+fn bans_that_another_backend_has_kept_are_told_and_can_be_ended() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let told = "ipset still drops for 1 bans of an earlier run";
+        let hold = || {
+            let daemon = lab.start(&[]);
+            lab.say(&["ban", BY_HAND]);
+            daemon.terminate();
+        };
+        for other in [&["--backend", "nftables"][..], &["--monitor-only"]] {
+            hold();
+            let daemon = lab.start(other);
+            daemon.wait_line(told);
+            let check = lab.say(&[&["check"], other].concat());
+            assert!(check.contains(told), "{check}");
+            assert!(
+                !lab.run(&[&["teardown"], other].concat()).status.success() || other == ["--monitor-only"]
+            );
+            lab.say(&["teardown", "--backend", "ipset"]);
+            assert_eq!(sh("ipset list -name"), "");
+            daemon.terminate();
+            let daemon = lab.start(other);
+            assert_eq!(daemon.lines("ipset still drops"), 0);
+            daemon.terminate();
+        }
+        hold();
+        lab.start(&["--backend", "nftables"]).terminate();
+        let said = lab.say(&["teardown"]);
+        assert!(
+            said.starts_with("ipset: sets") && said.contains("\nnftables: sets"),
+            "{said}"
+        );
+        assert_eq!(sh("ipset list -name; nft list tables"), "");
+    });
+}
+
 /// Address, technique and reason of each ban.
 fn known(lab: &Lab) -> Vec<(String, String, String)> {
     let mut known: Vec<_> = lab

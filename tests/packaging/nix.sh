@@ -26,7 +26,7 @@ given=$(evaluate --expr "
         inherit lib;
         legacyPackages = lib.genAttrs [ \"x86_64-linux\" \"aarch64-linux\" ] (system: {
           callPackage = file: _: toString file + system;
-          nixfmt-rfc-style = \"nixfmt\";
+          nixfmt = \"nixfmt\";
         });
       };
     };

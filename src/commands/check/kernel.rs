@@ -125,6 +125,18 @@ pub(super) fn sets_and_rules(config: &Config, network: &Network, findings: &mut 
         ),
         Err(error) => Finding::fail(what, chain(error)),
     });
+    for mut other in backend::others_in_place(config.holder(), &options) {
+        let held = other.list().map_or(0, |held| held.len());
+        if held > 0 {
+            findings.push(Finding::warn(
+                format!("{} still drops for {held} bans of an earlier run", other.name()),
+                format!(
+                    "commands to a daemon with this configuration do not lift them; \"btblocker teardown --backend {}\"",
+                    other.name()
+                ),
+            ));
+        }
+    }
 }
 
 /// Which chains of others meet packets before ours.

@@ -95,7 +95,7 @@ pub fn check(config: &Config, format: Format, out: &mut dyn Write) -> anyhow::Re
     kernel::order_of_chains(config, &mut findings);
     kernel::proof(config, &mut findings);
     surroundings::clock(&mut findings);
-    surroundings::state(config, &mut findings);
+    surroundings::folders(config, &mut findings);
     running::daemon(config, &mut findings);
     for Finding { level, what, advice } in &findings {
         match (format, advice) {

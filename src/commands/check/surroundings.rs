@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{Finding, chain};
@@ -134,42 +135,76 @@ pub(super) fn clock(findings: &mut Vec<Finding>) {
     });
 }
 
-/// Whether bans can be remembered.
-pub(super) fn state(config: &Config, findings: &mut Vec<Finding>) {
-    let what = format!("state folder {}", config.state_dir.display());
-    if config.state_dir.as_os_str().is_empty() {
+/// Whether bans can be remembered, and detections and evidence be written.
+pub(super) fn folders(config: &Config, findings: &mut Vec<Finding>) {
+    let state = &config.state_dir;
+    if state.as_os_str().is_empty() {
         findings.push(Finding::info(
             "state folder",
             "state_dir is empty: no ban survives a reboot",
         ));
-        return;
+    } else {
+        let others_write = std::fs::metadata(state).is_ok_and(|found| found.mode() & 0o022 != 0);
+        findings.push(if others_write {
+            Finding::warn(
+                format!("state folder {}", state.display()),
+                format!("others can write to it; \"chmod 700 {}\"", state.display()),
+            )
+        } else {
+            written(
+                "state folder",
+                state,
+                true,
+                "bans work, but do not survive a reboot",
+            )
+        });
     }
-    findings.push(match std::fs::metadata(&config.state_dir) {
-        Ok(found) if !found.is_dir() => Finding::warn(what, "it is no folder; choose another state_dir"),
-        Ok(found) if found.mode() & 0o022 != 0 => Finding::warn(
-            what,
-            format!(
-                "others can write to it; \"chmod 700 {}\"",
-                config.state_dir.display()
-            ),
-        ),
-        Ok(_) => match write_and_remove(config) {
-            Ok(()) => Finding::ok(what),
-            Err(error) => Finding::warn(
-                what,
-                format!("it cannot be written: {error}; bans work, but do not survive a reboot"),
-            ),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Finding::info(what, "it does not exist; the daemon makes it")
-        }
-        Err(error) => Finding::warn(what, format!("{error}; choose another state_dir")),
-    });
+    if !config.evidence_dir.as_os_str().is_empty() {
+        findings.push(written(
+            "evidence folder",
+            &config.evidence_dir,
+            true,
+            "no evidence of bans is kept",
+        ));
+    }
+    let log = &config.detection_log;
+    if log.is_dir() {
+        findings.push(Finding::warn(
+            format!("detection log {}", log.display()),
+            "it is a folder; name a file",
+        ));
+    } else if let Some(folder) = log.parent() {
+        // A name alone lies in the working directory.
+        let here = folder.as_os_str().is_empty();
+        let folder = if here { Path::new(".") } else { folder };
+        findings.push(written(
+            "folder of the detection log",
+            folder,
+            false,
+            "no detection is written",
+        ));
+    }
 }
 
-/// Makes a file in the state folder and removes it.
-fn write_and_remove(config: &Config) -> std::io::Result<()> {
-    let path = config.state_dir.join(format!(".check-{}", std::process::id()));
+/// Whether files can be made in a folder; without it `lost`. The daemon makes some folders where they are missing.
+fn written(what: &str, folder: &Path, is_made: bool, lost: &str) -> Finding {
+    let what = format!("{what} {}", folder.display());
+    match std::fs::metadata(folder) {
+        Ok(found) if !found.is_dir() => Finding::warn(what, format!("it is no folder; {lost}")),
+        Ok(_) => match write_and_remove(folder) {
+            Ok(()) => Finding::ok(what),
+            Err(error) => Finding::warn(what, format!("it cannot be written: {error}; {lost}")),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && is_made => {
+            Finding::info(what, "it does not exist; the daemon makes it")
+        }
+        Err(error) => Finding::warn(what, format!("{error}; {lost}")),
+    }
+}
+
+/// Makes a file in the folder and removes it.
+fn write_and_remove(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(format!(".check-{}", std::process::id()));
     // What somebody else put there is not followed.
     std::fs::File::create_new(&path)?.write_all(b"btblocker")?;
     std::fs::remove_file(&path)
