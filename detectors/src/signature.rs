@@ -1,8 +1,7 @@
 //! The byte signatures of the crate `btblocker-signatures`, as evidence.
 //!
 //! Promise: a signature counts only at the place in a message that its entry names. Asked last, for what no
-//! technique recognised. Confidence is the entry's. Proves nobody. Entries of classes that this crate has no
-//! word for (other swarms) give no evidence.
+//! technique recognised. Confidence and class are the entry's. Proves nobody.
 
 use btblocker_signatures::{self as signatures, Anchor, Transport};
 
@@ -49,9 +48,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_names_a_class_or_another_swarm() {
+    fn every_entry_names_a_class() {
         for signature in &signatures::SIGNATURES {
-            let known = class(signature.class).is_some() || signature.class == "other-swarm";
+            let known = class(signature.class).is_some();
             assert!(known, "{}: {}", signature.id, signature.class);
         }
     }
