@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use btblocker::config::{Config, changes_at_runtime};
+use btblocker_detectors::Technique;
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -37,6 +38,18 @@ fn every_key_stands_in_the_readme_with_its_default() {
         let row = format!("| `{key}` | {} |", written(value));
         assert!(readme.contains(&row), "README.md lacks the row {row}");
     }
+}
+
+#[test]
+fn the_techniques_that_can_be_switched_off_are_named() {
+    let readme = readme();
+    let row = readme
+        .lines()
+        .find(|line| line.starts_with("| `disable` |"))
+        .unwrap();
+    let named: Vec<&str> = row.split('`').skip(3).step_by(2).collect();
+    let known: Vec<&str> = Technique::ALL.iter().map(|technique| technique.name()).collect();
+    assert_eq!(named, known);
 }
 
 #[test]
