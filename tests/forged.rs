@@ -295,7 +295,7 @@ fn peer_exchange(
         [&len.to_be_bytes()[..], &[20, id], body].concat()
     };
     let greeting = [
-        b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05mnopqrstuvwxyz123456-TR4060-abcdefghijkl".to_vec(),
+        b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05\x91nopqrstuvwxyz\xe123456-TR4060-abcdefghijkl".to_vec(),
         extended(0, b"d1:md6:ut_pexi1eee"),
     ]
     .concat();

@@ -2,6 +2,7 @@
 //! technique, who said it ([`Side`]) and who is proven by it ([`Ends`]).
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::num::{NonZeroU16, NonZeroU64};
 
 /// Packet time in microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -318,6 +319,11 @@ pub struct Evidence {
     /// Ends that cannot be the forged source of lone packets, because of this observation itself (an
     /// answer that carries what only a receiver could know). TCP flows are proven by their owner.
     pub proves: Ends,
+    /// Ends whose own conduct the evidence shows: the speaker, and both where it takes both to bring it forth. Nobody is
+    /// to answer for what only the other end has sent.
+    pub involves: Ends,
+    /// The responder only relays: the evidence was seen inside a proxy protocol.
+    pub proxied: bool,
     /// The speaking program, where visible.
     pub client: Client,
     /// The info-hash, where visible.
@@ -326,11 +332,13 @@ pub struct Evidence {
     pub target: Option<Endpoint>,
     /// A hash of the public key that the first speaker of an encrypted exchange sent: the same key to several
     /// hosts comes from one program.
-    pub key: Option<u64>,
+    pub key: Option<NonZeroU64>,
+    /// Bytes that the first speaker of an encrypted exchange began with: programs that pad at random seldom repeat them.
+    pub opening: Option<NonZeroU16>,
 }
 
 impl Evidence {
-    /// Evidence of class BitTorrent that proves nobody and names nothing.
+    /// Evidence of class BitTorrent that involves its speaker, proves nobody and names nothing.
     pub const fn new(
         technique: Technique,
         rule: &'static str,
@@ -344,16 +352,25 @@ impl Evidence {
             class: Class::BitTorrent,
             speaker,
             proves: Ends::NONE,
+            involves: Ends::only(speaker),
+            proxied: false,
             client: Client::Unknown,
             info_hash: None,
             target: None,
             key: None,
+            opening: None,
         }
     }
     /// The same with other proven ends.
     #[must_use]
     pub const fn proving(mut self, ends: Ends) -> Self {
         self.proves = ends;
+        self
+    }
+    /// The same of a whole conversation.
+    #[must_use]
+    pub const fn of_both(mut self) -> Self {
+        self.involves = Ends::BOTH;
         self
     }
     /// The same with another class.

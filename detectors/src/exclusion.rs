@@ -3,6 +3,7 @@
 //! | protocol      | fixed content                                             | source            |
 //! |---------------|-----------------------------------------------------------|-------------------|
 //! | STUN          | two zero bits; 0x2112A442 at 4; length at 2 = size - 20   | RFC 8489 sec 5    |
+//! | STUN of old   | 0x0001, 0x0101 or 0x0111; length at 2 = size - 20         | RFC 3489 sec 11.1 |
 //! | TURN channel  | 0x40..=0x4F; length at 2 = size - 4, or up to 3 less      | RFC 8656 sec 12.4 |
 //! | DTLS          | type 20..=25, version FE xx                               | RFC 6347 sec 4.1  |
 //! | CAPWAP DTLS   | `01 00 00 00`, then a DTLS record                         | RFC 5415 sec 4.2  |
@@ -19,6 +20,12 @@ pub(crate) fn is_other_protocol(bytes: &[u8], wire_len: u32) -> bool {
     match bytes {
         [0x00..=0x3f, _, l0, l1, 0x21, 0x12, 0xa4, 0x42, ..] => {
             u32::from(u16::from_be_bytes([*l0, *l1])) + 20 == wire_len
+        }
+        // Its servers send back 16 bytes that anybody chooses.
+        [0x00, 0x01, l0, l1, ..] | [0x01, 0x01 | 0x11, l0, l1, ..]
+            if u32::from(u16::from_be_bytes([*l0, *l1])) + 20 == wire_len =>
+        {
+            true
         }
         [0x40..=0x4f, _, l0, l1, ..] => {
             let length = u32::from(u16::from_be_bytes([*l0, *l1])) + 4;
@@ -78,6 +85,10 @@ mod tests {
         let table: &[(&str, Vec<u8>, bool)] = &[
             ("stun", filled(&stun, 28), true),
             ("stun of another length", filled(&stun, 29), false),
+            ("old stun request", filled(&[0, 1, 0, 8], 28), true),
+            ("old stun answer", filled(&[1, 1, 0, 0x44], 88), true),
+            ("old stun error", filled(&[1, 0x11, 0, 8], 28), true),
+            ("utp data with an extension", filled(&[1, 1, 0, 8], 29), false),
             ("turn channel", filled(&[0x40, 1, 0, 10], 14), true),
             ("turn channel, padded", filled(&[0x40, 1, 0, 9], 16), true),
             (

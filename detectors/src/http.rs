@@ -6,14 +6,15 @@
 //! | `webseed` | `info_hash` of exactly 20 bytes and a numeric `piece` (BEP 17) | conclusive |
 //! | `scrape` | a path with `scrape` and an `info_hash` of exactly 20 bytes | strong |
 //! | `persistent-seed` | `/data?fid=` and `size=` (BitComet) | strong |
-//! | `answer` | a body that is a bencoded dictionary with `interval` and whole entries in `peers` or `peers6` | conclusive |
+//! | `answer` | a body that is a bencoded dictionary with `interval` and whole entries in `peers` or `peers6` | strong; conclusive after an announce |
 //! | `scrape-answer` | the same with `files` of 20-byte keys | strong; conclusive after the matching request |
 //! | `websocket-announce` | a frame of JSON with `announce`, `info_hash`, `peer_id` and `offers` | conclusive |
 //! | `torrent-file` | a body that is a torrent file, or its beginning | weak |
 //! | `user-agent` | the name of a client | weak |
 //!
-//! Only the request line counts: a page, a body or a referrer that quotes a tracker's URL is nothing. Bodies that are
-//! compressed are not read. The URL may be absolute (through a proxy).
+//! Only the request line counts: a page, a body or a referrer that quotes a tracker's URL is nothing. Where the head shows a
+//! browser, which fetches whatever address a page names, or a proxy, which passes on what others ask, an announce and a web
+//! seed are strong only. Bodies that are compressed or chunked are not read. The URL may be absolute (through a proxy).
 
 use btblocker_signatures::{Anchor, Transport};
 use memchr::memmem;
@@ -37,6 +38,15 @@ pub(crate) enum Asked {
     WebSocket,
 }
 
+/// Headers, in lower case with the colon, of browsers and of proxies; no BitTorrent client that was recorded sends them.
+const FOREIGN_HEADERS: [&[u8]; 5] = [
+    b"referer:",
+    b"accept-language:",
+    b"via:",
+    b"forwarded:",
+    b"x-forwarded-for:",
+];
+
 /// Reads a request that begins with `bytes`: what it asks, and its evidence. Of a request line that is cut, or not
 /// whole yet, only an announce is told; else `None`.
 pub(crate) fn request(bytes: &[u8], speaker: Side) -> Option<(Asked, Option<Evidence>)> {
@@ -51,7 +61,12 @@ pub(crate) fn request(bytes: &[u8], speaker: Side) -> Option<(Asked, Option<Evid
         .unwrap_or(head);
     let target = line.split(|&byte| byte == b' ').nth(1).unwrap_or(&[]);
     let is_get = line.starts_with(b"GET ");
-    if is_get && let Some((asked, evidence)) = tracker(target, false, speaker) {
+    if is_get && let Some((asked, mut evidence)) = tracker(target, false, speaker) {
+        let sent_for_others = FOREIGN_HEADERS.iter().any(|name| header(head, name).is_some());
+        if sent_for_others {
+            evidence.confidence = evidence.confidence.min(Confidence::Strong);
+            return Some((Asked::Nothing, Some(evidence)));
+        }
         return Some((asked, Some(evidence)));
     }
     let asked = if is_get
@@ -92,14 +107,18 @@ fn tracker(target: &[u8], cut: bool, speaker: Side) -> Option<(Asked, Evidence)>
         match name {
             b"info_hash" => info_hash = info_hash.or(decode20(value)),
             b"peer_id" => peer_id = decode20(value),
-            b"port" => port = number(value).is_some_and(|port| (1..=65_535).contains(&port)),
+            b"port" => port = number(value).is_some_and(|port| port <= 65_535),
             b"piece" => piece = number(value).is_some(),
             b"fid" => file = !value.is_empty(),
             b"size" => size = number(value).is_some(),
             _ => {}
         }
     }
-    let evidence = |rule, confidence| Evidence::new(Technique::Http, rule, confidence, speaker);
+    let evidence = |rule, confidence| Evidence {
+        // The whole address stands in the request line of those who ask a proxy.
+        proxied: path.starts_with(b"http://"),
+        ..Evidence::new(Technique::Http, rule, confidence, speaker)
+    };
     let Some(hash) = info_hash else {
         return (file && size && path.ends_with(b"/data"))
             .then(|| (Asked::Nothing, evidence("persistent-seed", Confidence::Strong)));
@@ -175,7 +194,7 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
         _ => {}
     });
     let (rule, is_certain) = if interval && peers {
-        ("answer", true)
+        ("answer", asked == Asked::Announce)
     } else if files {
         ("scrape-answer", asked == Asked::Scrape)
     } else {
@@ -184,7 +203,7 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
             .find(|found| found.confidence == Confidence::Weak)
             .map(|_| Evidence::new(Technique::Http, "torrent-file", Confidence::Weak, speaker));
     };
-    if peers {
+    if peers && is_certain {
         let _ = bencode::visit(body, |key, value| learn(key, value, speaker, findings));
     }
     let confidence = if is_certain {
@@ -325,6 +344,11 @@ mod tests {
             Some(("announce", Conclusive)),
         );
         check(
+            "without a listening port",
+            &std::format!("/announce?info_hash={HASH}&peer_id={id}&port=0"),
+            Some(("announce", Conclusive)),
+        );
+        check(
             "web seed",
             &std::format!("/webseed?info_hash={HASH}&piece=4&ranges=0-3"),
             Some(("webseed", Conclusive)),
@@ -365,12 +389,28 @@ mod tests {
             None,
         );
         check(
-            "port 0",
-            &std::format!("/announce?info_hash={HASH}&peer_id={id}&port=0"),
+            "port out of range",
+            &std::format!("/announce?info_hash={HASH}&peer_id={id}&port=65536"),
             None,
         );
         check("site path", "/announce?id=5&event=started", None);
         check("scrape of a page", "/scrape?url=http://example.com/", None);
+        for header in [
+            "Referer: http://forum.example/",
+            "accept-language: de",
+            "Via: 1.1 proxy",
+            "X-Forwarded-For: 192.0.2.9",
+        ] {
+            let bytes = std::format!(
+                "GET /announce?info_hash={HASH}&peer_id={id}&port=1 HTTP/1.1\r\nHost: t\r\n{header}\r\n\r\n"
+            );
+            let (asked, evidence) = request(bytes.as_bytes(), Side::Originator).unwrap();
+            assert_eq!(
+                (asked, evidence.unwrap().confidence),
+                (Asked::Nothing, Confidence::Strong),
+                "{header}"
+            );
+        }
         let referrer = std::format!(
             "GET / HTTP/1.1\r\nReferer: http://t/announce?info_hash={HASH}&peer_id={id}&port=1\r\n\r\n"
         );
@@ -426,8 +466,8 @@ mod tests {
                 "not asked",
                 compact,
                 Asked::Nothing,
-                Some(("answer", Confidence::Conclusive)),
-                1,
+                Some(("answer", Confidence::Strong)),
+                0,
             ),
             (
                 "cut entries",

@@ -17,6 +17,8 @@
 //! some detectors seek do not exist on the wire: they are sent encrypted. Nothing here can prove the content;
 //! where the exchange ends in plaintext, the handshake scan finds what follows.
 
+use core::num::NonZeroU64;
+
 pub use crate::randomness::looks_random;
 
 use crate::grammar::states_length;
@@ -104,9 +106,9 @@ pub(crate) const fn grade(exchange: Exchange) -> Option<(&'static str, Confidenc
 
 /// A hash (FNV-1a, 64 bits) of the first speaker's public key: one program that sends the same key to several
 /// hosts gives itself away.
-pub(crate) fn key_hash(first: &[u8]) -> Option<u64> {
+pub(crate) fn key_hash(first: &[u8]) -> Option<NonZeroU64> {
     let key = first.get(..KEY_BYTES)?;
-    Some(key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+    NonZeroU64::new(key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     }))
 }

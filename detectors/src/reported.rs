@@ -121,7 +121,7 @@ impl<'a> Sink<'a> {
             if evidence.confidence != Confidence::Conclusive {
                 return;
             }
-            evidence.target = target;
+            (evidence.target, evidence.proxied) = (target, true);
         }
         self.recognised = true;
         self.found = self.found.max(Some(evidence.confidence));

@@ -19,6 +19,7 @@ use crate::extension::Announced;
 use crate::grammar::{self, Protocol};
 use crate::handshake;
 use crate::http::Asked;
+use crate::randomness::{SAMPLE_BYTES, looks_random};
 use crate::recorded;
 use crate::reported::Reported;
 use crate::socks::{self, Negotiation};
@@ -121,6 +122,8 @@ pub struct TcpInspector {
     greeted: bool,
     /// Whether messages in the clear were seen.
     plain: bool,
+    /// Whether a direction began with bytes that are neither random nor a handshake.
+    structured: bool,
     /// The surest evidence so far.
     surest: Option<Confidence>,
 }
@@ -297,6 +300,7 @@ impl TcpInspector {
         {
             self.surest = self.surest.max(Some(evidence.confidence));
             evidence.target = evidence.target.or(self.target);
+            evidence.proxied |= self.proxy == Proxy::Opened;
             context.findings.push(evidence);
         }
     }
@@ -311,6 +315,11 @@ impl TcpInspector {
         let from = usize::from(read.saturating_sub(start).saturating_sub(OVERLAP));
         if self.protocol == Protocol::Unknown && !self.copies_packets(side, bytes.get(from..).unwrap_or(&[]))
         {
+            let known = usize::from(read.saturating_sub(start));
+            if known < SAMPLE_BYTES && self.direction(side).start_seen() {
+                let sample = bytes.get(..SAMPLE_BYTES);
+                self.structured |= sample.is_some_and(|sample| !looks_random(sample, false, context.options));
+            }
             self.read_handshake(side, bytes, from, context);
             if read.saturating_sub(start) < SIGNATURE_BYTES {
                 self.read_start(side, bytes, context);
@@ -469,7 +478,7 @@ impl TcpInspector {
     }
 
     fn read_sizes(&mut self, side: Side, context: &mut Context<'_>) {
-        if self.greeted || self.plain || self.protocol != Protocol::Unknown {
+        if self.greeted || self.plain || self.structured || self.protocol != Protocol::Unknown {
             return;
         }
         for evidence in entropy::inspect(&self.sizes, side, self.is_conversation())

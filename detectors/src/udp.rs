@@ -210,22 +210,27 @@ impl UdpInspector {
             return;
         }
         let initiator = seen.initiator.unwrap_or(Side::Originator);
-        let mut tell = |technique, rule, confidence, speaker| {
-            let mut evidence = Evidence::new(technique, rule, confidence, speaker).proving(seen.proven);
+        let mut tell = |technique, rule, speaker| {
+            let mut evidence =
+                Evidence::new(technique, rule, Confidence::Strong, speaker).proving(seen.proven);
             evidence.key = seen.key;
+            // Both ends have spoken as only a program for uTP does.
+            if seen.connected {
+                evidence = evidence.of_both();
+            }
             sink.report(evidence);
         };
         if seen.syn {
-            tell(Technique::Utp, "syn", Confidence::Strong, from);
+            tell(Technique::Utp, "syn", from);
         }
         if seen.answer {
-            tell(Technique::Utp, "answer", Confidence::Strong, from);
+            tell(Technique::Utp, "answer", from);
         }
         if seen.connected {
-            tell(Technique::Utp, "connection", Confidence::Strong, initiator);
+            tell(Technique::Utp, "connection", initiator);
         }
         if seen.encrypted {
-            tell(Technique::Mse, "utp-mse", Confidence::Strong, initiator);
+            tell(Technique::Mse, "utp-mse", initiator);
         }
         for evidence in seen.sizes.into_iter().flatten() {
             sink.report(evidence.proving(seen.proven));

@@ -7,7 +7,7 @@
 //! | connect request   | 0      | 8    | protocol id   | 0x0000041727101980           | BEP 15 |
 //! |                   | 8      | 4    | action        | 0                            | BEP 15 |
 //! |                   | 12     | 4    | transaction   | any                          | BEP 15 |
-//! | connect response  | 0      | 4    | action        | 0                            | BEP 15 |
+//! | connect response  | 0      | 4    | action        | 0; 16 bytes in all           | BEP 15 |
 //! |                   | 4      | 4    | transaction   | echoed                       | BEP 15 |
 //! |                   | 8      | 8    | connection id | any                          | BEP 15 |
 //! | announce request  | 0      | 8    | connection id | as issued                    | BEP 15 |
@@ -21,16 +21,17 @@
 //! |                   | 92     | 4    | num_want      | -1 or 0..=10,000             | BEP 15, measured |
 //! |                   | 96     | 2    | port          | not 0                        | BEP 15 |
 //! |                   | 98     | any  | options       | 0 end, 1 nop, 2 length text  | BEP 41 |
-//! | announce response | 0      | 20   | action 1, transaction, interval, leechers, seeders | | BEP 15 |
+//! | announce response | 0      | 20   | action 1, transaction, interval, leechers, seeders | interval below 2^21, counts below 2^24 | BEP 15 |
 //! |                   | 20     | 6 n or 18 n | peers  | IPv4 or IPv6                 | BEP 15 |
 //! | scrape request    | 0      | 16   | connection id, action 2, transaction |       | BEP 15 |
 //! |                   | 16     | 20 n | info-hashes   | n in 1..=74                  | BEP 15 |
-//! | scrape response   | 0      | 8 + 12 n | action 2, transaction, counts |          | BEP 15 |
-//! | error             | 0      | 8 + text | action 3, transaction         |          | BEP 15 |
+//! | scrape response   | 0      | 8 + 12 n | action 2, transaction, counts | below 2^24 | BEP 15 |
+//! | error             | 0      | 8 + text | action 3, transaction         | printable | BEP 15 |
 //!
-//! Certain: the 96 fixed bits of a connect request. Answers are taken only with the transaction of an open
-//! request. Proves: an answer proves the tracker (32 bits); a request with the connection id that was
-//! issued to its sender proves the client (64 bits). A strict announce with an unseen connection id is
+//! Certain: the 96 fixed bits of a connect request. Answers are taken only whole, and with the transaction of an open
+//! request. Proves: two answered requests with different transactions prove the tracker. One does not: rpcbind, IKE,
+//! memcached and others send back four bytes that a stranger has chosen, where the transaction stands. A request with the
+//! connection id that was issued to its sender proves the client (64 bits). A strict announce with an unseen connection id is
 //! strong; a scrape without a seen connect is not taken at all, as NFS and RX have its shape.
 //!
 //! The address family of the flow is not known here. A peer list that 18 does not divide is IPv4, which is
@@ -63,6 +64,10 @@ pub(crate) struct Exchange {
     requests: Recent<6>,
     /// Digests of (side it was issued to, connection id).
     issued: Recent<3>,
+    /// Digest of the last transaction that each side has answered; 0 for none.
+    answered: [u32; 2],
+    /// Sides that have answered two.
+    proven: Ends,
     /// A peer list of this flow could only be IPv4.
     ipv4: bool,
 }
@@ -73,6 +78,8 @@ impl Exchange {
         Self {
             requests: Recent::new(),
             issued: Recent::new(),
+            answered: [0; 2],
+            proven: Ends::NONE,
             ipv4: false,
         }
     }
@@ -170,19 +177,31 @@ impl Exchange {
             self.requests
                 .take(request(asked, action, transaction), now_ms, ANSWER_MS)
         };
+        if !is_whole(action, bytes, datagram.wire_len) {
+            return;
+        }
         let rule = match action {
-            CONNECT if bytes.len() >= 16 && was_asked(CONNECT) => "connect-answer",
-            ANNOUNCE if bytes.len() >= 20 && was_asked(ANNOUNCE) => "announce-answer",
-            SCRAPE if bytes.len() >= 8 && was_asked(SCRAPE) => "scrape-answer",
+            CONNECT if was_asked(CONNECT) => "connect-answer",
+            ANNOUNCE if was_asked(ANNOUNCE) => "announce-answer",
+            SCRAPE if was_asked(SCRAPE) => "scrape-answer",
             ERROR if was_asked(CONNECT) || was_asked(ANNOUNCE) || was_asked(SCRAPE) => "error",
             _ => return,
         };
         if let (CONNECT, Some(id)) = (action, bytes.get(8..16)) {
             self.issued.remember(issue(asked, id), now_ms);
         }
+        let answered = digest(&[&transaction.to_be_bytes()]);
+        let before = core::mem::replace(speaker.pick(&mut self.answered), answered);
+        if before != 0 && before != answered {
+            self.proven = self.proven.union(Ends::only(speaker));
+        }
+        let proves = if self.proven.contains(speaker) {
+            Ends::only(speaker)
+        } else {
+            Ends::NONE
+        };
         sink.report(
-            Evidence::new(Technique::UdpTracker, rule, Confidence::Conclusive, speaker)
-                .proving(Ends::only(speaker)),
+            Evidence::new(Technique::UdpTracker, rule, Confidence::Conclusive, speaker).proving(proves),
         );
         if action == ANNOUNCE {
             // The capture may end before the list does.
@@ -223,6 +242,27 @@ impl Exchange {
                 .map(Endpoint::compact4)
                 .for_each(&mut teach);
         }
+    }
+}
+
+/// Whether an answer of `wire_len` bytes, of which `bytes` were captured, has the size and the ranges of its action.
+fn is_whole(action: u32, bytes: &[u8], wire_len: u32) -> bool {
+    const INTERVAL: u32 = 1 << 21;
+    const COUNT: u32 = 1 << 24;
+    let below = |at, limit| number(bytes, at).is_none_or(|number| number < limit);
+    let entries = |head: u32, size: u32| {
+        wire_len
+            .checked_sub(head)
+            .is_some_and(|rest| rest.is_multiple_of(size))
+    };
+    match action {
+        CONNECT => wire_len == 16,
+        ANNOUNCE => entries(20, 6) && below(8, INTERVAL) && below(12, COUNT) && below(16, COUNT),
+        SCRAPE => entries(8, 12) && (8..bytes.len()).step_by(4).all(|at| below(at, COUNT)),
+        ERROR => bytes
+            .get(8..)
+            .is_some_and(|text| text.iter().all(|byte| !byte.is_ascii_control() || *byte == 0)),
+        _ => false,
     }
 }
 

@@ -14,8 +14,8 @@
 //! own last packet and the time since. The two agree but for the way between observer and receiver.
 //!
 //! An answered syn proves the responder; two relations of the initiator's later packets prove it. A
-//! connection whose syn was not seen needs the ids, echoes both ways (4 together) and acknowledgements both
-//! ways, and fewer failures than agreements. Resets count for nothing: anybody sends them.
+//! connection whose syn was not seen needs the ids, echoes both ways (4 together), acknowledgements both
+//! ways, timestamps that go on with the time, as constants and small counters do not, and fewer failures than agreements. Resets count for nothing: anybody sends them.
 //!
 //! The stream inside: the sizes of its first flights (all new bytes of one side that acknowledge the same
 //! flight of the other) tell an encrypted BitTorrent handshake, by the same rule as on TCP. A lost packet
@@ -23,6 +23,8 @@
 //! tell encrypted blocks and requests, by the rules of [`crate::entropy`]; there a packet that is late or lost is
 //! taken for a full one, as nearly all are in a transfer: a wrong guess only parts the ends before it from those
 //! behind it.
+
+use core::num::NonZeroU64;
 
 use crate::entropy::{self, Sizes};
 use crate::mse;
@@ -36,6 +38,8 @@ const ECHO_BEHIND_US: i32 = 1_000_000;
 const ECHO_AHEAD_US: i32 = 100_000;
 /// How long a clock reading serves, in microseconds: keep-alives come every 29 s.
 const CLOCK_AGE_US: u32 = 60_000_000;
+/// Time over which a sender's clock is compared with that of the capture, in microseconds.
+const WATCHED_US: u32 = 250_000;
 /// Packets that an acknowledgement may lag behind; libutp sends at most 1 MiB ahead of it.
 const ACK_LAG: u16 = 1024;
 /// What libutp writes as the difference before it has a sample.
@@ -57,6 +61,10 @@ struct Direction {
     initial: Option<u16>,
     /// Sender's timestamp and capture time of the last packet, both in microseconds modulo 2^32.
     clock: Option<(u32, u32)>,
+    /// The same of a packet from which on the clock is watched.
+    watched: Option<(u32, u32)>,
+    /// The timestamps went on with the time.
+    runs: bool,
     acks: u8,
     echoes: u8,
     ack_failures: u8,
@@ -78,8 +86,8 @@ struct Connection {
     /// The flights by order on the wire, and by what was acknowledged: packets cross, and libtorrent
     /// sends stale acknowledgements with data that waited.
     flights: [Flights; 2],
-    /// Hash of the first block of the stream; 0 while unknown.
-    key: u64,
+    /// Hash of the first block of the stream.
+    key: Option<NonZeroU64>,
     /// The start of the stream was not seen, or a packet was lost.
     lost: bool,
 }
@@ -112,7 +120,7 @@ pub(crate) struct Seen {
     /// The flights inside are those of an encrypted handshake.
     pub(crate) encrypted: bool,
     /// Hash of the initiator's public key, with `encrypted`.
-    pub(crate) key: Option<u64>,
+    pub(crate) key: Option<NonZeroU64>,
     /// What the sizes of the packets say.
     pub(crate) sizes: [Option<Evidence>; 4],
     /// Packets that belong to the connection, this one included.
@@ -202,7 +210,7 @@ impl Connection {
             answered: false,
             packets: 0,
             flights: [Flights::new(); 2],
-            key: 0,
+            key: None,
             lost: false,
         }
     }
@@ -266,6 +274,7 @@ impl Connection {
                 own.expected = Some(packet.sequence);
             }
         }
+        own.watch(packet.timestamp, at_us);
         own.clock = Some((packet.timestamp, at_us));
         let mut follows = Follows::Old;
         if packet.kind == Kind::Data {
@@ -278,7 +287,7 @@ impl Connection {
         seen.initiator = self.syn.map(|(initiator, _)| initiator);
         if seen.connected {
             seen.encrypted = self.encrypted(options);
-            seen.key = Some(self.key).filter(|key| seen.encrypted && *key != 0);
+            seen.key = self.key.filter(|_| seen.encrypted);
         }
         (seen, follows)
     }
@@ -307,6 +316,8 @@ impl Connection {
             });
         let by_echo = a.id.is_some()
             && b.id.is_some()
+            && a.runs
+            && b.runs
             && a.echoes.min(b.echoes) >= 1
             && a.acks.min(b.acks) >= 1
             && a.echoes.saturating_add(b.echoes) >= 4
@@ -323,7 +334,7 @@ impl Connection {
         match (self.syn, follows) {
             (Some((initiator, _)), Follows::Next) if self.answered => {
                 if self.flights.iter().all(|flights| flights.begun == 0) {
-                    self.key = mse::key_hash(packet.payload).unwrap_or_default();
+                    self.key = mse::key_hash(packet.payload);
                 }
                 let [by_order, by_acknowledgement] = &mut self.flights;
                 by_order.add(packet, from, initiator, false, options);
@@ -342,6 +353,8 @@ impl Direction {
             sequence: None,
             initial: None,
             clock: None,
+            watched: None,
+            runs: false,
             acks: 0,
             echoes: 0,
             ack_failures: 0,
@@ -379,6 +392,17 @@ impl Direction {
         } else {
             &mut self.echo_failures
         });
+    }
+
+    /// Looks whether the sender's timestamps are those of a clock.
+    fn watch(&mut self, timestamp: u32, at_us: u32) {
+        let (began, then_us) = *self.watched.get_or_insert((timestamp, at_us));
+        let since = at_us.wrapping_sub(then_us);
+        if since >= WATCHED_US {
+            let shown = timestamp.wrapping_sub(began);
+            self.runs |= shown.abs_diff(since) <= since / 4;
+            self.watched = Some((timestamp, at_us));
+        }
     }
 
     /// Whether agreements outnumber failures. Who guesses another end's numbers fails most of the time.

@@ -54,13 +54,13 @@ pub enum FileError {
         #[source]
         source: pcap::Error,
     },
-    /// A pcapng file with several link types.
+    /// A pcapng file with interfaces of several link types or snapshot lengths.
     #[error(
-        "{} holds interfaces of different link types, which libpcap does not read; split it by interface \
-         first ({frames} frames were read)",
+        "{} holds interfaces that libpcap does not read together, as their link types or snapshot lengths differ; \
+         split it by interface first ({frames} frames were read)",
         path.display()
     )]
-    MixedLinkTypes {
+    MixedInterfaces {
         /// The file.
         path: PathBuf,
         /// Frames before that place.
@@ -227,13 +227,11 @@ impl FileSource {
 
     fn damage(&self, source: Trouble) -> FileError {
         let (path, frames) = (self.path.clone(), self.frames);
-        // libpcap has no code for it; its text is "an interface has a type %u different from the type of the
-        // first interface".
-        if source
-            .to_string()
-            .contains("different from the type of the first interface")
-        {
-            return FileError::MixedLinkTypes { path, frames };
+        // libpcap has no code for it; its texts are "an interface has a type %u different from the type of the
+        // first interface" and the same of "a snapshot length". Two raw types of IP are different to it.
+        let said = source.to_string();
+        if said.contains("different from the ") && said.contains("of the first interface") {
+            return FileError::MixedInterfaces { path, frames };
         }
         FileError::Damaged { path, frames, source }
     }

@@ -7,7 +7,8 @@ use super::tcp_state;
 use super::watch::{Remembered, Watch};
 use crate::packet::{PacketView, TcpView, TransportView};
 use btblocker_detectors::{
-    Ends, Findings, Options, Progress, Side, TcpInspector, TcpSegment, Timestamp, UdpDatagram, UdpInspector,
+    Confidence, Ends, Findings, Options, Progress, Side, TcpInspector, TcpSegment, Timestamp, UdpDatagram,
+    UdpInspector,
 };
 
 /// What became of a packet.
@@ -208,6 +209,13 @@ impl FlowTable {
             }
             Some(_) | None => [None; 2],
         }
+    }
+
+    /// Whether an end of a flow has given more than weak evidence itself.
+    pub fn has_spoken(&self, handle: Handle, side: Side) -> bool {
+        let watch = self.flows.get(handle).and_then(|flow| flow.watch);
+        let best = watch.and_then(|watch| self.watches.get(watch)?.best.get(side.index()).copied()?);
+        best.is_some_and(|best| best.evidence.confidence >= Confidence::Strong)
     }
 
     /// Remembers evidence that is reported with `proven`.

@@ -52,6 +52,8 @@ struct Record {
     strong: u32,
     /// Ends that spoke what counted.
     speakers: Ends,
+    /// Ends whose own conduct it shows.
+    involved: Ends,
     proven: Ends,
     /// Ends to which a corroboration points; none when the evidence stood by itself from the first.
     subjects: Ends,
@@ -64,6 +66,11 @@ struct Record {
 impl Record {
     fn corroboration(&self) -> Option<Corroboration> {
         self.verdict.map(|verdict| verdict.corroboration)
+    }
+
+    /// Whether the evidence shows the end's own conduct: what others send to a host does not count against it.
+    fn involves(&self, side: Side) -> bool {
+        self.involved.union(self.best.evidence.involves).contains(side)
     }
 
     /// Whether the end is proven to take part and answers for what was seen: conclusive bytes count against
@@ -183,6 +190,7 @@ impl Judge {
             best: *sighting,
             strong: 0,
             speakers: Ends::NONE,
+            involved: Ends::NONE,
             proven: Ends::NONE,
             subjects: Ends::NONE,
             proxied: false,
@@ -193,14 +201,14 @@ impl Judge {
         if counts(&evidence) > counts(&record.best.evidence) {
             record.best = *sighting;
         }
-        // A byte signature and a structural technique see the same bytes: they do not agree, they repeat.
-        if evidence.confidence >= Confidence::Strong && evidence.technique != Technique::Signature {
-            record.strong |= 1 << evidence.technique as u8;
+        if evidence.confidence >= Confidence::Strong && evidence.class != Class::Socks {
+            record.strong |= view(evidence.technique);
         }
         if evidence.confidence >= Confidence::Strong {
             record.speakers = record.speakers.union(Ends::only(evidence.speaker));
+            record.involved = record.involved.union(evidence.involves);
         }
-        record.proxied |= evidence.target.is_some() || evidence.class == Class::Socks;
+        record.proxied |= evidence.proxied || evidence.class == Class::Socks;
         let one_sided = policy.one_sided && sighting.flow.transport == btblocker_detectors::Transport::Tcp;
         let assumed = if one_sided {
             Ends::only(evidence.speaker)
@@ -232,6 +240,10 @@ impl Judge {
             if let Some(key) = evidence.key.filter(|_| side == Side::Originator) {
                 host.keys.insert(key, remote);
             }
+            // Programs that pad at random do not begin alike with one remote after the other.
+            let alike = evidence
+                .opening
+                .is_some_and(|opening| host.begins_alike(side, opening, remote));
             if matches!(evidence.technique, Technique::Mse | Technique::Entropy) {
                 let openings = match side {
                     Side::Originator => &mut host.openings,
@@ -244,6 +256,8 @@ impl Judge {
                     host.dht.insert(remote, at);
                 }
                 (Confidence::Conclusive, _) => {}
+                (Confidence::Strong, Technique::Mse | Technique::Entropy)
+                    if alike || !evidence.involves.contains(side) => {}
                 (Confidence::Strong, Technique::Mse | Technique::Entropy) if side == Side::Originator => {
                     host.mse.insert(remote, at);
                 }
@@ -351,13 +365,16 @@ impl Judge {
             return None;
         }
         if record.strong.count_ones() >= 2 {
-            return Some((Corroboration::TwoTechniques, Ends::BOTH));
+            return Some((Corroboration::TwoTechniques, record.involved));
         }
         if policy.exempts(&flow) {
             return None;
         }
         for side in [Side::Originator, Side::Responder] {
             let (own, remote) = (flow.end(side).address, flow.end(side.other()));
+            if !record.involves(side) {
+                continue;
+            }
             if policy.uses(Technique::LearnedPeer) && self.learned.get(&(own, remote), at).is_some() {
                 return Some((Corroboration::LearnedPeer, Ends::only(side)));
             }
@@ -472,6 +489,24 @@ impl Judge {
         host.is_some_and(|host| {
             host.dht.count(at, CONFIRMED) >= DHT_REMOTES || host.confirmed.count(at, CONFIRMED) > 0
         })
+    }
+}
+
+/// One bit for each way to look at a flow. A byte signature, and the techniques that read the messages of the peer protocol,
+/// see the same bytes: they do not agree, they repeat each other.
+const fn view(technique: Technique) -> u32 {
+    match technique {
+        Technique::Signature => 0,
+        Technique::Handshake
+        | Technique::PeerMessage
+        | Technique::Fast
+        | Technique::Extension
+        | Technique::Pex
+        | Technique::Metadata
+        | Technique::Holepunch
+        | Technique::V2
+        | Technique::Azureus => 1 << Technique::Handshake as u8,
+        other => 1 << other as u8,
     }
 }
 

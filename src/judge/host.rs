@@ -1,8 +1,9 @@
 //! What is remembered of one host.
 
 use std::collections::VecDeque;
+use std::num::{NonZeroU16, NonZeroU64};
 
-use btblocker_detectors::Timestamp;
+use btblocker_detectors::{Side, Timestamp};
 
 use super::report::FlowId;
 
@@ -99,36 +100,34 @@ impl Openings {
 /// The last public keys of a host, by hash, each with its receiver.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Keys {
-    hashes: [u64; 8],
+    hashes: [Option<NonZeroU64>; 8],
     receivers: [u128; 8],
-    len: usize,
     next: usize,
 }
 
 impl Keys {
     /// Remembers a key; the oldest gives way.
-    pub(super) fn insert(&mut self, key: u64, remote: u128) {
+    pub(super) fn insert(&mut self, key: NonZeroU64, remote: u128) {
         if self.known().any(|known| known == (key, remote)) {
             return;
         }
         if let (Some(hash), Some(receiver)) =
             (self.hashes.get_mut(self.next), self.receivers.get_mut(self.next))
         {
-            (*hash, *receiver) = (key, remote);
+            (*hash, *receiver) = (Some(key), remote);
         }
-        self.len = self.len.max(self.next + 1);
         self.next = (self.next + 1) % self.hashes.len();
     }
 
     /// Whether another remote got the same key.
-    pub(super) fn is_reused(&self, key: u64, remote: u128) -> bool {
+    pub(super) fn is_reused(&self, key: NonZeroU64, remote: u128) -> bool {
         self.known()
             .any(|(known, receiver)| known == key && receiver != remote)
     }
 
-    fn known(&self) -> impl Iterator<Item = (u64, u128)> {
-        let known = self.hashes.iter().zip(&self.receivers).take(self.len);
-        known.map(|(hash, receiver)| (*hash, *receiver))
+    fn known(&self) -> impl Iterator<Item = (NonZeroU64, u128)> {
+        let known = self.hashes.iter().zip(&self.receivers);
+        known.filter_map(|(hash, receiver)| Some(((*hash)?, *receiver)))
     }
 }
 
@@ -161,6 +160,8 @@ impl Detections {
     }
 }
 
+/// Bytes of a public key of message stream encryption.
+const KEY_BYTES: u16 = 96;
 /// Flows that wait for corroboration, at most this many per host; the oldest gives way.
 pub(super) const MAX_PENDING: usize = 16;
 
@@ -173,6 +174,9 @@ pub(super) struct Host {
     pub mse: Remotes<8>,
     /// The same for flows that others opened to it.
     pub mse_inbound: Remotes<8>,
+    /// Bytes that the last flow of message stream encryption began with and a digest of its remote, of flows that this host
+    /// opened and of those that others opened to it.
+    pub began: [Option<(NonZeroU16, u32)>; 2],
     /// Sizes of the flows that this host opened.
     pub openings: Openings,
     /// The same for flows that others opened to it.
@@ -195,6 +199,15 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// Whether a flow began with as many bytes as the last one, which had another remote. A key alone has always 96.
+    pub(super) fn begins_alike(&mut self, side: Side, opening: NonZeroU16, remote: u128) -> bool {
+        let folded = remote ^ remote >> 64 ^ remote >> 32;
+        let remote = u32::try_from(folded & u128::from(u32::MAX)).unwrap_or_default();
+        let last = side.pick(&mut self.began).replace((opening, remote));
+        let is_same = |(bytes, other)| bytes == opening && other != remote;
+        opening.get() != KEY_BYTES && last.is_some_and(is_same)
+    }
+
     pub(super) fn wait(&mut self, flow: FlowId) {
         if !self.pending.contains(&flow) {
             if self.pending.len() == MAX_PENDING {

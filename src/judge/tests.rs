@@ -1,6 +1,7 @@
 //! Stories told to the judge, and what must come of them.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 
 use btblocker_detectors::{
     Class, Client, Confidence, Endpoint, Ends, Evidence, LearnedFrom, Sensitivity, Side, Technique,
@@ -48,7 +49,12 @@ fn sighting(from: &str, to: &str, evidence: Evidence, proven: Ends) -> Sighting 
 }
 
 fn evidence(technique: Technique, confidence: Confidence, speaker: Side) -> Evidence {
-    Evidence::new(technique, "rule", confidence, speaker)
+    let evidence = Evidence::new(technique, "rule", confidence, speaker);
+    match technique {
+        // These look at what both ends send.
+        Technique::Mse | Technique::Utp | Technique::Entropy => evidence.of_both(),
+        _ => evidence,
+    }
 }
 
 struct Court {
@@ -395,6 +401,44 @@ fn exact_sizes_by_accident_do_not_count_however_many_there_are() {
 }
 
 #[test]
+fn techniques_that_read_the_same_bytes_repeat_each_other_and_count_against_their_sender_only() {
+    let told = |evidences: &[Evidence]| {
+        let mut court = Court::new(Policy {
+            target: BanTarget::Both,
+            ..Policy::default()
+        });
+        for evidence in evidences {
+            court.see(sighting(PEER, CLIENT, *evidence, Ends::BOTH));
+        }
+        (court.flows, court.bans)
+    };
+    let strong = |technique| Evidence::new(technique, "rule", Strong, Originator);
+    let handshake = strong(Technique::Handshake);
+    assert_eq!(told(&[handshake, strong(Technique::PeerMessage)]), (0, vec![]));
+    let socks = strong(Technique::Socks).of_class(Class::Socks);
+    assert_eq!(told(&[strong(Technique::Http), socks]), (0, vec![]));
+    // Two views of what one end sends point to that end, views of a conversation to both.
+    let (tls, entropy) = (strong(Technique::Tls), strong(Technique::Entropy));
+    assert_eq!(told(&[tls, entropy]), (1, vec![PEER.to_owned()]));
+    let both = vec![PEER.to_owned(), CLIENT.to_owned()];
+    assert_eq!(told(&[tls, entropy.of_both()]), (1, both));
+}
+
+#[test]
+fn a_learned_endpoint_does_not_make_its_words_another_hosts() {
+    let mut court = Court::new(Policy::default());
+    court.hear(Report::Learned(LearnedPeer {
+        at: Timestamp(SECOND),
+        told: endpoint(CLIENT, 0).address,
+        endpoint: endpoint(PEER, 40_000),
+        from: LearnedFrom::Pex,
+    }));
+    let evidence = Evidence::new(Technique::Handshake, "rule", Strong, Originator);
+    court.see(sighting(PEER, CLIENT, evidence, Ends::BOTH));
+    assert_eq!((court.flows, court.bans.len()), (0, 0));
+}
+
+#[test]
 fn many_clients_of_one_server_are_no_swarm() {
     let mut court = Court::new(Policy::default());
     for client in 2..=60 {
@@ -655,7 +699,7 @@ fn scans_with_utp_are_flagged_but_an_unproven_host_is_not_banned() {
 fn a_public_key_that_two_remotes_get_is_message_stream_encryption() {
     let with_key = |remote: &str, key| {
         let mut evidence = evidence(Technique::Mse, Strong, Originator);
-        evidence.key = Some(key);
+        evidence.key = NonZeroU64::new(key);
         sighting(CLIENT, remote, evidence, Ends::BOTH)
     };
     let mut court = Court::new(Policy::default());

@@ -50,6 +50,31 @@ fn body(len: usize) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
+fn packets_of_tunnels_are_put_together_before_they_are_opened() {
+    let (datagram, payload) = body(1_400);
+    let inner = ip4(17, A4, B4, &datagram);
+    let inner6 = ip6(17, "2001:db8::1", "2001:db8::2", &datagram);
+    for (name, protocol, carried) in [
+        ("GRE", 47, [&[0, 0, 8, 0][..], &inner].concat()),
+        ("IP in IP", 4, inner),
+        ("IPv6 in IP", 41, inner6),
+    ] {
+        let mut packets = cut4(7, &carried, &[(0, 800), (800, carried.len())]);
+        for packet in &mut packets {
+            packet[9] = protocol;
+        }
+        let mut reassembler = Reassembler::new();
+        let mut whole = None;
+        for packet in &packets {
+            let skipped = parse(LinkType::Raw, packet, packet.len() as u32).err();
+            assert_eq!(skipped, Some(Skip::Fragment), "{name}");
+            whole = whole.or(insert(&mut reassembler, 1, packet));
+        }
+        assert_eq!(whole.as_deref(), Some(&payload[..]), "{name}");
+    }
+}
+
+#[test]
 fn the_first_fragment_is_a_cut_datagram_and_the_others_are_skipped() {
     let (datagram, payload) = body(3000);
     let packets = cut4(1, &datagram, &[(0, 1480), (1480, 2960), (2960, 3008)]);

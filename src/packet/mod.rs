@@ -130,7 +130,10 @@ fn layered(ip: Span<'_>, source_mac: Option<[u8; 6]>) -> Result<PacketView<'_>, 
     if ip.piece.is_some_and(|piece| piece.offset != 0) {
         return Err(Skip::Fragment);
     }
-    let (source, destination, transport) = transport::read(ip.protocol, ip.payload, ip.piece.is_some())?;
+    let first = ip.piece.is_some();
+    // A first fragment that shows no ports, as that of a tunnel's packet, is looked at when it is whole.
+    let (source, destination, transport) = transport::read(ip.protocol, ip.payload, first)
+        .map_err(|reason| if first { Skip::Fragment } else { reason })?;
     Ok(PacketView {
         source: Endpoint {
             address: ip.source,
@@ -143,7 +146,7 @@ fn layered(ip: Span<'_>, source_mac: Option<[u8; 6]>) -> Result<PacketView<'_>, 
         source_mac,
         transport,
         tunnel,
-        first_fragment: ip.piece.is_some(),
+        first_fragment: first,
     })
 }
 

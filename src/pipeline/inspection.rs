@@ -355,8 +355,11 @@ impl Shard {
             self.table.remember(touched.handle, meta.at, seen, proven);
             out(sighting(seen, proven));
         }
-        // Where nobody is proven to take part, a forger may have named an honest host's partner as a peer.
-        let learned = self.findings.learned().filter(|_| proven != Ends::NONE);
+        // Anybody may name an honest host's partner as a peer: who is told has to speak the protocol itself.
+        let (findings, table) = (&self.findings, &self.table);
+        let learned = findings
+            .learned()
+            .filter(|learned| proven != Ends::NONE && table.has_spoken(touched.handle, learned.told));
         for learned in learned {
             let endpoint = match learned.endpoint {
                 // The end that spoke, at the port that it named or speaks from.

@@ -150,6 +150,12 @@ fn a_lone_datagram_proves_nobody_and_what_answers_prove_stays_with_the_flow() {
 fn a_listening_port_is_learned_for_the_other_end() {
     let mut frames = opening();
     let hello = [handshake(1), extended_handshake()].concat();
+    // Who is told of it has to speak the protocol, too.
+    let mut unasked = frames.clone();
+    unasked.push((3, tcp(A, B, 101, 501, ACK, &hello)));
+    unasked.push((4, tcp(B, A, 501, 102, ACK, b"400 Bad Request")));
+    assert!(learned(&run(&mut inspection(), &unasked)).is_empty());
+    frames.push((3, tcp(B, A, 501, 101, ACK, &handshake(2))));
     frames.push((3, tcp(A, B, 101, 501, ACK, &hello)));
     let learned = learned(&run(&mut inspection(), &frames));
     let [peer] = learned[..] else {

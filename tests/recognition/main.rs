@@ -5,4 +5,5 @@ mod datagram_networks;
 mod encrypted;
 mod fan_out;
 mod script;
+mod strangers;
 mod stream_lookalikes;

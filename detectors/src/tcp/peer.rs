@@ -3,6 +3,8 @@
 //! Says how sure each technique's finding is in the light of the whole flow: who spoke, where in the stream it stood,
 //! which other protocol the flow began with. The techniques themselves know bytes only.
 
+use core::num::NonZeroU16;
+
 use btblocker_signatures::{Anchor, Transport};
 use memchr::memmem;
 
@@ -52,14 +54,16 @@ impl TcpInspector {
             }
         }
         self.reading(side).cut = false;
-        if found.confidence == Confidence::Conclusive && found.class == Class::BitTorrent {
-            let message = at.saturating_add(usize::from(self.reading(side).start)) + HANDSHAKE_BYTES;
-            // Only a whole handshake says where the messages begin.
-            if found.peer_id.is_some() {
-                self.reading(side).message = u16::try_from(message).unwrap_or(u16::MAX);
-            }
-        }
         self.greet(side, &found, at == 0, context);
+        // Only a whole handshake says where the messages begin.
+        if self.greeted
+            && found.confidence == Confidence::Conclusive
+            && found.class == Class::BitTorrent
+            && found.peer_id.is_some()
+        {
+            let message = at.saturating_add(usize::from(self.reading(side).start)) + HANDSHAKE_BYTES;
+            self.reading(side).message = u16::try_from(message).unwrap_or(u16::MAX);
+        }
     }
 
     /// Names the other products that the signature table knows by the first bytes of a stream.
@@ -108,6 +112,14 @@ impl TcpInspector {
         side == Side::Responder && originator.start_seen() && !originator.spoke()
     }
 
+    /// Whether the beginning of a direction was read and holds no handshake: what looks like a message in it was given to
+    /// the sender by somebody else, such as a file that it serves.
+    fn began_otherwise(&mut self, side: Side) -> bool {
+        let start = self.reading(side).start;
+        let direction = self.direction(side);
+        direction.start_seen() && direction.ordered().saturating_sub(start) >= RESERVED_END as u16
+    }
+
     /// Reads whole messages behind a handshake.
     pub(super) fn read_messages(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
         let start = self.reading(side).start;
@@ -141,7 +153,7 @@ impl TcpInspector {
         else {
             return;
         };
-        let sure = self.greeted || self.is_conversation();
+        let sure = self.greeted || (self.is_conversation() && !self.began_otherwise(side));
         if let Some(hit) = peer_message::scan(bytes) {
             // Where the capture cuts segments, it may hide that recorded packets are copied.
             let hidden = self.direction(side).is_cut() && !self.greeted;
@@ -205,8 +217,9 @@ impl TcpInspector {
             Exchange::Shape => self.flights.ended(4).is_some(),
         };
         if let Some((rule, confidence)) = mse::grade(found) {
-            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, first);
+            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, first).of_both();
             evidence.key = mse::key_hash(one);
+            evidence.opening = self.flights.ended(0).and_then(NonZeroU16::new);
             self.emit(evidence, context);
         }
     }

@@ -182,6 +182,9 @@ impl Judge {
         if policy.exempts(&flow) {
             return Lack::ExemptPort;
         }
+        if !record.involves(side) {
+            return Lack::OtherEnd;
+        }
         if evidence.confidence == Confidence::Weak {
             let counts = policy.sensitivity == Sensitivity::Aggressive && fans_out;
             return Lack::Weak {
