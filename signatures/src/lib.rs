@@ -9,22 +9,26 @@
 //! cuts the field that an anchor names out of the message; this crate does not parse messages, keeps no
 //! state, and does not decide what a match is worth beyond [`Signature::confidence`].
 //!
+//! The crate `detectors` asks for the starts of streams and datagrams, for ids of Azureus messages, for user agents, and for
+//! bodies of HTTP (weak ones). At the other anchors the table says what messages look like whose structure the techniques
+//! of that crate read themselves, which says more than bytes: such an entry is reference, and is evidence of nothing.
+//!
 //! # Adding a signature
 //!
 //! Add a table to the file of its family:
 //!
 //! ```toml
 //! [[signature]]
-//! id = "have-all"                     # letters, digits, dashes; never changed: operators switch by it
-//! technique = "fast"                  # a technique of the crate `detectors`
-//! class = "bittorrent"                # a class of the crate `detectors`
-//! anchor = "peer-message"             # a word of `Anchor`
-//! transport = "any"                   # tcp, udp, any
-//! confidence = "weak"                 # weak, strong, conclusive
-//! bytes = '\x00\x00\x00\x01\x0e'      # see below
-//! source = "BEP 6"                    # specification and section, or the client's source file
-//! positive = '\x00\x00\x00\x01\x0e'   # a complete message that holds the signature
-//! negative = '\x00\x00\x00\x02\x0e!'  # the message that is most easily mistaken for it
+//! id = "krpc-query"                   # letters, digits, dashes; never changed: operators switch by it
+//! technique = "dht"                   # a technique of the crate `detectors`
+//! class = "dht-maintenance"           # a class of the crate `detectors`
+//! anchor = "datagram-start"           # a word of `Anchor`
+//! transport = "udp"                   # tcp, udp, any
+//! confidence = "conclusive"           # weak, strong, conclusive
+//! bytes = 'd1:ad2:id20:'              # see below
+//! source = "BEP 5, KRPC protocol"     # specification and section, or the client's source file
+//! positive = 'd1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe'  # a complete message that holds the signature
+//! negative = 'd1:ad2:id2:xye'         # the message that is most easily mistaken for it
 //! ```
 //!
 //! `bytes` and the samples are written in single quotes: printable ASCII stands for itself; `\r`, `\n`,
