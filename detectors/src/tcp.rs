@@ -17,7 +17,7 @@ mod web;
 use crate::entropy::{self, Sizes};
 use crate::extension::Announced;
 use crate::grammar::{self, Protocol};
-use crate::handshake;
+use crate::handshake::{self, RESERVED_END};
 use crate::http::Asked;
 use crate::randomness::{SAMPLE_BYTES, looks_random};
 use crate::recorded;
@@ -94,6 +94,9 @@ struct Reading {
     cut: bool,
     /// Whether recorded packets are copied: what follows is not the sender's own.
     recorded: bool,
+    /// Whether the direction was seen from its start and began with bytes that are not random. A peer's that holds no
+    /// handshake in front does not: what looks like a message behind them was given to the sender by somebody else.
+    structured: bool,
 }
 
 /// What is remembered of one TCP flow.
@@ -122,8 +125,6 @@ pub struct TcpInspector {
     greeted: bool,
     /// Whether messages in the clear were seen.
     plain: bool,
-    /// Whether a direction began with bytes that are neither random nor a handshake.
-    structured: bool,
     /// The surest evidence so far.
     surest: Option<Confidence>,
 }
@@ -315,10 +316,8 @@ impl TcpInspector {
         let from = usize::from(read.saturating_sub(start).saturating_sub(OVERLAP));
         if self.protocol == Protocol::Unknown && !self.copies_packets(side, bytes.get(from..).unwrap_or(&[]))
         {
-            let known = usize::from(read.saturating_sub(start));
-            if known < SAMPLE_BYTES && self.direction(side).start_seen() {
-                let sample = bytes.get(..SAMPLE_BYTES);
-                self.structured |= sample.is_some_and(|sample| !looks_random(sample, false, context.options));
+            if read.saturating_sub(start) < SAMPLE_BYTES as u16 {
+                self.name_beginning(side, bytes, context.options);
             }
             self.read_handshake(side, bytes, from, context);
             if read.saturating_sub(start) < SIGNATURE_BYTES {
@@ -409,6 +408,14 @@ impl TcpInspector {
         }
     }
 
+    /// Looks at the first bytes of a direction.
+    fn name_beginning(&mut self, side: Side, bytes: &[u8], options: &Options) {
+        let direction = self.direction(side);
+        let (whole, cut) = (direction.start_seen(), direction.is_cut());
+        self.reading(side).structured =
+            whole && bytes.len() >= RESERVED_END && !looks_random(bytes, cut, options);
+    }
+
     /// Whether the client's first byte is one of a proxy protocol.
     fn is_negotiating(&mut self, buffers: &StreamBuffers) -> bool {
         let end = self.direction(Side::Originator).ordered();
@@ -478,7 +485,8 @@ impl TcpInspector {
     }
 
     fn read_sizes(&mut self, side: Side, context: &mut Context<'_>) {
-        if self.greeted || self.plain || self.structured || self.protocol != Protocol::Unknown {
+        let structured = self.reading.iter().any(|reading| reading.structured);
+        if self.greeted || self.plain || structured || self.protocol != Protocol::Unknown {
             return;
         }
         for evidence in entropy::inspect(&self.sizes, side, self.is_conversation())

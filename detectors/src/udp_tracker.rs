@@ -39,6 +39,8 @@
 //!
 //! Look-alikes: DNSCrypt, iodine and Telegram have a one at offset 8 (the strict fields tell them apart).
 
+use core::num::NonZeroU16;
+
 use crate::datagram::UdpDatagram;
 use crate::recent::{Recent, digest};
 use crate::reported::Sink;
@@ -64,8 +66,8 @@ pub(crate) struct Exchange {
     requests: Recent<6>,
     /// Digests of (side it was issued to, connection id).
     issued: Recent<3>,
-    /// Digest of the last transaction that each side has answered; 0 for none.
-    answered: [u32; 2],
+    /// Digest of the last transaction that each side has answered.
+    answered: [Option<NonZeroU16>; 2],
     /// Sides that have answered two.
     proven: Ends,
     /// A peer list of this flow could only be IPv4.
@@ -78,7 +80,7 @@ impl Exchange {
         Self {
             requests: Recent::new(),
             issued: Recent::new(),
-            answered: [0; 2],
+            answered: [None; 2],
             proven: Ends::NONE,
             ipv4: false,
         }
@@ -190,9 +192,11 @@ impl Exchange {
         if let (CONNECT, Some(id)) = (action, bytes.get(8..16)) {
             self.issued.remember(issue(asked, id), now_ms);
         }
-        let answered = digest(&[&transaction.to_be_bytes()]);
+        let short =
+            u16::try_from(digest(&[&transaction.to_be_bytes()]) & u32::from(u16::MAX)).unwrap_or_default();
+        let answered = NonZeroU16::new(short).or(NonZeroU16::new(1));
         let before = core::mem::replace(speaker.pick(&mut self.answered), answered);
-        if before != 0 && before != answered {
+        if before.is_some() && before != answered {
             self.proven = self.proven.union(Ends::only(speaker));
         }
         let proves = if self.proven.contains(speaker) {

@@ -38,8 +38,8 @@ const ECHO_BEHIND_US: i32 = 1_000_000;
 const ECHO_AHEAD_US: i32 = 100_000;
 /// How long a clock reading serves, in microseconds: keep-alives come every 29 s.
 const CLOCK_AGE_US: u32 = 60_000_000;
-/// Time over which a sender's clock is compared with that of the capture, in microseconds.
-const WATCHED_US: u32 = 250_000;
+/// Time over which a sender's clock is compared with that of the capture, in units of 1.024 ms.
+const WATCHED: u16 = 256;
 /// Packets that an acknowledgement may lag behind; libutp sends at most 1 MiB ahead of it.
 const ACK_LAG: u16 = 1024;
 /// What libutp writes as the difference before it has a sample.
@@ -61,10 +61,6 @@ struct Direction {
     initial: Option<u16>,
     /// Sender's timestamp and capture time of the last packet, both in microseconds modulo 2^32.
     clock: Option<(u32, u32)>,
-    /// The same of a packet from which on the clock is watched.
-    watched: Option<(u32, u32)>,
-    /// The timestamps went on with the time.
-    runs: bool,
     acks: u8,
     echoes: u8,
     ack_failures: u8,
@@ -90,6 +86,35 @@ struct Connection {
     key: Option<NonZeroU64>,
     /// The start of the stream was not seen, or a packet was lost.
     lost: bool,
+}
+
+/// Whether the timestamps of an end, which are the same clock's in all its connections, go on with the time.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    /// Timestamp and capture time from which on they are compared, in units of 1.024 ms modulo 2^16.
+    since: Option<(u16, u16)>,
+    runs: bool,
+}
+
+impl Clock {
+    const fn new() -> Self {
+        Self {
+            since: None,
+            runs: false,
+        }
+    }
+
+    /// Takes a packet's timestamp and capture time in microseconds.
+    fn show(&mut self, timestamp: u32, at_us: u32) {
+        let units = |us: u32| u16::try_from(us >> 10 & u32::from(u16::MAX)).unwrap_or_default();
+        let (timestamp, at) = (units(timestamp), units(at_us));
+        let (began, then) = *self.since.get_or_insert((timestamp, at));
+        let passed = at.wrapping_sub(then);
+        if passed >= WATCHED {
+            self.runs |= timestamp.wrapping_sub(began).abs_diff(passed) <= passed / 4;
+            self.since = Some((timestamp, at));
+        }
+    }
 }
 
 /// Sizes of the first flights of the stream inside.
@@ -142,6 +167,7 @@ enum Follows {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connections {
     slots: [Connection; 2],
+    clocks: [Clock; 2],
     last: u8,
     /// Sizes of the packets of the connection in this slot.
     sizes: [Sizes; 2],
@@ -153,6 +179,7 @@ impl Connections {
     pub(crate) const fn new() -> Self {
         Self {
             slots: [Connection::new(); 2],
+            clocks: [Clock::new(); 2],
             last: 0,
             sizes: [Sizes::new(); 2],
             sized: 0,
@@ -172,8 +199,10 @@ impl Connections {
         if known.is_none() {
             *connection = Connection::begin(packet, from);
         }
+        from.pick(&mut self.clocks).show(packet.timestamp, at_us);
+        let clocks_run = self.clocks.iter().all(|clock| clock.runs);
         self.last = u8::from(slot == 1);
-        let (mut seen, follows) = connection.packet(packet, from, at_us, options);
+        let (mut seen, follows) = connection.packet(packet, from, (at_us, clocks_run), options);
         if seen.connected && packet.kind == Kind::Data {
             if self.sized != self.last || known.is_none() {
                 self.sizes = [Sizes::new(); 2];
@@ -194,7 +223,8 @@ impl Connections {
     /// The slot to give up: an unproven one first, then the one not used last.
     fn oldest(&self) -> usize {
         let [first, second] = &self.slots;
-        match (first.is_connected(), second.is_connected()) {
+        let clocks_run = self.clocks.iter().all(|clock| clock.runs);
+        match (first.is_connected(clocks_run), second.is_connected(clocks_run)) {
             (false, true) => 0,
             (true, false) => 1,
             _ => usize::from(self.last == 0 && first.packets > 0),
@@ -247,7 +277,14 @@ impl Connection {
         }
     }
 
-    fn packet(&mut self, packet: &Packet<'_>, from: Side, at_us: u32, options: &Options) -> (Seen, Follows) {
+    /// Takes a packet that was captured at a time in microseconds, when both ends' clocks had been seen to run or not.
+    fn packet(
+        &mut self,
+        packet: &Packet<'_>,
+        from: Side,
+        (at_us, clocks_run): (u32, bool),
+        options: &Options,
+    ) -> (Seen, Follows) {
         self.packets = self.packets.saturating_add(1);
         let mut seen = Seen::default();
         let other = *from.other().pick(&mut self.directions);
@@ -274,15 +311,14 @@ impl Connection {
                 own.expected = Some(packet.sequence);
             }
         }
-        own.watch(packet.timestamp, at_us);
         own.clock = Some((packet.timestamp, at_us));
         let mut follows = Follows::Old;
         if packet.kind == Kind::Data {
             follows = from.pick(&mut self.directions).follow(packet.sequence);
             self.stream(packet, from, follows, options);
         }
-        seen.connected = self.is_connected();
-        seen.proven = self.proven();
+        seen.connected = self.is_connected(clocks_run);
+        seen.proven = self.proven(seen.connected);
         seen.packets = self.packets;
         seen.initiator = self.syn.map(|(initiator, _)| initiator);
         if seen.connected {
@@ -292,9 +328,9 @@ impl Connection {
         (seen, follows)
     }
 
-    fn proven(&self) -> Ends {
+    fn proven(&self, connected: bool) -> Ends {
         match self.syn {
-            _ if self.is_connected() => Ends::BOTH,
+            _ if connected => Ends::BOTH,
             Some((initiator, _)) if self.answered => Ends::only(initiator.other()),
             _ => Ends::NONE,
         }
@@ -306,7 +342,7 @@ impl Connection {
             && self.flights.iter().any(Flights::are_encrypted)
     }
 
-    fn is_connected(&self) -> bool {
+    fn is_connected(&self, clocks_run: bool) -> bool {
         let [a, b] = &self.directions;
         let by_syn = self.answered
             && self.syn.is_some_and(|(initiator, _)| {
@@ -316,8 +352,7 @@ impl Connection {
             });
         let by_echo = a.id.is_some()
             && b.id.is_some()
-            && a.runs
-            && b.runs
+            && clocks_run
             && a.echoes.min(b.echoes) >= 1
             && a.acks.min(b.acks) >= 1
             && a.echoes.saturating_add(b.echoes) >= 4
@@ -353,8 +388,6 @@ impl Direction {
             sequence: None,
             initial: None,
             clock: None,
-            watched: None,
-            runs: false,
             acks: 0,
             echoes: 0,
             ack_failures: 0,
@@ -392,17 +425,6 @@ impl Direction {
         } else {
             &mut self.echo_failures
         });
-    }
-
-    /// Looks whether the sender's timestamps are those of a clock.
-    fn watch(&mut self, timestamp: u32, at_us: u32) {
-        let (began, then_us) = *self.watched.get_or_insert((timestamp, at_us));
-        let since = at_us.wrapping_sub(then_us);
-        if since >= WATCHED_US {
-            let shown = timestamp.wrapping_sub(began);
-            self.runs |= shown.abs_diff(since) <= since / 4;
-            self.watched = Some((timestamp, at_us));
-        }
     }
 
     /// Whether agreements outnumber failures. Who guesses another end's numbers fails most of the time.

@@ -112,14 +112,6 @@ impl TcpInspector {
         side == Side::Responder && originator.start_seen() && !originator.spoke()
     }
 
-    /// Whether the beginning of a direction was read and holds no handshake: what looks like a message in it was given to
-    /// the sender by somebody else, such as a file that it serves.
-    fn began_otherwise(&mut self, side: Side) -> bool {
-        let start = self.reading(side).start;
-        let direction = self.direction(side);
-        direction.start_seen() && direction.ordered().saturating_sub(start) >= RESERVED_END as u16
-    }
-
     /// Reads whole messages behind a handshake.
     pub(super) fn read_messages(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
         let start = self.reading(side).start;
@@ -153,7 +145,7 @@ impl TcpInspector {
         else {
             return;
         };
-        let sure = self.greeted || (self.is_conversation() && !self.began_otherwise(side));
+        let sure = self.greeted || (self.is_conversation() && !self.reading(side).structured);
         if let Some(hit) = peer_message::scan(bytes) {
             // Where the capture cuts segments, it may hide that recorded packets are copied.
             let hidden = self.direction(side).is_cut() && !self.greeted;
