@@ -254,6 +254,25 @@ pub fn open(kind: BackendKind, options: &Options) -> Result<Box<dyn SetBackend>,
     }
 }
 
+/// Whether sets, drop rules and bans of a backend stay when the process ends.
+///
+/// # Errors
+/// [`BackendError::Unsupported`] when pins of XDP are asked for where there can be none.
+pub fn outlives_process(kind: BackendKind, options: &Options) -> Result<bool, BackendError> {
+    match kind {
+        BackendKind::Ipset | BackendKind::Nftables => Ok(true),
+        #[cfg(feature = "xdp")]
+        BackendKind::Xdp => xdp::outlives_process(options),
+        // What is not compiled in is refused when it is opened.
+        #[cfg(not(feature = "xdp"))]
+        BackendKind::Xdp => {
+            let _ = options;
+            Ok(true)
+        }
+        BackendKind::DryRun => Ok(false),
+    }
+}
+
 /// Whether a backend can be used, as far as the kernel tells without anything being changed: beyond [`open`], the XDP
 /// program is loaded, and goes again at once.
 ///

@@ -6,6 +6,9 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Prefix length of the network of IPv4-mapped addresses, `::ffff:0:0/96`.
+const MAPPED_PREFIX: u8 = 96;
+
 /// An address or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Element {
@@ -65,6 +68,14 @@ impl Element {
             _ => false,
         }
     }
+    /// The smallest of `networks` in which this one lies, itself left out.
+    pub fn smallest_around(self, networks: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let is_around = |network: &Self| {
+            network.prefix_len < self.prefix_len && network.contains(self.address)
+        };
+        let around = networks.into_iter().filter(is_around);
+        around.max_by_key(|network| network.prefix_len)
+    }
     /// Whether it is one host.
     pub const fn is_host(self) -> bool {
         self.prefix_len == if self.address.is_ipv4() { 32 } else { 128 }
@@ -84,19 +95,24 @@ impl fmt::Display for Element {
 impl FromStr for Element {
     type Err = String;
 
-    /// An address, or an address and a prefix length: `192.0.2.1`, `2001:db8::/32`.
+    /// An address, or an address and a prefix length: `192.0.2.1`, `2001:db8::/32`. IPv4-mapped addresses, as logs of
+    /// sockets of both families show them, are read as IPv4: `::ffff:192.0.2.1` (RFC 4291, section 2.5.5.2).
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
             || format!("{text:?} is no address and no network (192.0.2.1, 198.51.100.0/24, 2001:db8::/32)");
         let Some((address, prefix_len)) = text.split_once('/') else {
-            return text.parse().map(Self::host).map_err(|_| wrong());
+            let address: IpAddr = text.parse().map_err(|_| wrong())?;
+            return Ok(Self::host(address.to_canonical()));
         };
-        let address = address.parse().map_err(|_| wrong())?;
-        prefix_len
-            .parse()
-            .ok()
-            .and_then(|prefix_len| Self::network(address, prefix_len))
-            .ok_or_else(wrong)
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let mut prefix_len: u8 = prefix_len.parse().map_err(|_| wrong())?;
+        let canonical = address.to_canonical();
+        if canonical != address {
+            prefix_len = prefix_len.checked_sub(MAPPED_PREFIX).ok_or_else(|| {
+                format!("{text:?} holds IPv4-mapped and other addresses: its prefix is shorter than {MAPPED_PREFIX}")
+            })?;
+        }
+        Self::network(canonical, prefix_len).ok_or_else(wrong)
     }
 }
 
@@ -339,4 +355,37 @@ pub trait SetBackend: Send {
     /// # Errors
     /// When the kernel refuses, or somebody else's rule still uses a set.
     fn teardown(&mut self) -> Result<(), BackendError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_networks_are_read() {
+        for (text, element) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1/24", "192.0.2.0/24"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+            ("::ffff:10.9.0.7", "10.9.0.7"),
+            ("::ffff:a09:7", "10.9.0.7"),
+            ("::ffff:10.9.0.7/128", "10.9.0.7"),
+            ("::ffff:10.9.0.7/120", "10.9.0.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("::10.9.0.7", "::a09:7"),
+        ] {
+            assert_eq!(text.parse::<Element>().unwrap().to_string(), element, "{text}");
+        }
+        for (text, part) in [
+            ("", "no address"),
+            ("192.0.2.1/33", "no address"),
+            ("2001:db8::/129", "no address"),
+            ("::ffff:10.9.0.7/129", "no address"),
+            ("::ffff:10.9.0.7/95", "shorter than 96"),
+        ] {
+            let error = text.parse::<Element>().unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
 }

@@ -334,15 +334,14 @@ impl Manager {
 
     /// The same, and for a host any network that holds it; looks at all bans, so it is for commands.
     pub fn holding(&self, element: Element) -> Option<Element> {
-        let network = || {
-            let networks = self
-                .active
-                .elements()
-                .filter(|held| held.contains(element.address()));
-            networks.max_by_key(|held| held.prefix_len())
-        };
         let own = self.covering(element);
-        own.or_else(|| element.is_host().then(network).flatten())
+        let around = || element.is_host().then(|| self.around(element)).flatten();
+        own.or_else(around)
+    }
+
+    /// The smallest banned network in which a host or network lies; looks at all bans, so it is for commands.
+    pub fn around(&self, element: Element) -> Option<Element> {
+        element.smallest_around(self.active.elements())
     }
 
     /// Lifts a ban, and forgets that there was one; whether there was. The change waits for [`Manager::flush`].

@@ -24,6 +24,7 @@ pub(super) struct FakeState {
     pub(super) room: Option<usize>,
     pub(super) refuses_all: bool,
     pub(super) refuses: Option<Element>,
+    holds_hosts_only: bool,
     /// Whether nobody changed it but the manager.
     untouched: bool,
     /// Elements that are compared at once; 0 is all.
@@ -88,6 +89,14 @@ impl SetBackend for FakeSet {
                 return Err(refusal());
             }
             match change {
+                Change::Ban(..) if state.holds_hosts_only && !element.is_host() => {
+                    return Err(BackendError::Mismatch {
+                        backend: "fake",
+                        set: "set".into(),
+                        found: "hosts".into(),
+                        wanted: "networks".into(),
+                    });
+                }
                 Change::Ban(..)
                     if !state.held.contains_key(&element)
                         && state.room.is_some_and(|room| state.held.len() >= room) =>
@@ -480,6 +489,32 @@ fn one_refused_change_keeps_no_other_from_being_made() {
     manager.expire(secs(101));
     assert_eq!(manager.take_ended().len(), 6);
     assert_eq!(manager.take_ended(), []);
+}
+
+#[test]
+fn networks_that_a_set_cannot_hold_keep_no_host_waiting() {
+    let (mut manager, set) = manager(POLICY);
+    set.state().holds_hosts_only = true;
+    // More than are tried, and all of them before the host.
+    let networks = (1..7).map(|number| format!("10.{number}.0.0/16").parse::<Element>().unwrap());
+    let networks: Vec<Element> = networks.collect();
+    for network in &networks {
+        manager.ban_by_hand(*network, secs(100), secs(0), Timestamp(0));
+    }
+    assert!(matches!(
+        manager.flush(secs(0)),
+        Err(BackendError::Mismatch { .. })
+    ));
+    ban(&mut manager, host(7), 1);
+    assert!(manager.flush(secs(1)).is_err());
+    assert!(set.remaining(one(7)).is_some() && !manager.is_waiting(one(7)));
+    assert_eq!(manager.waiting(), networks.len());
+    manager.unban(one(7));
+    assert!(manager.reconcile(secs(4)).is_err(), "the networks are tried again");
+    assert_eq!(set.remaining(one(7)), None);
+    networks.iter().for_each(|network| _ = manager.unban(*network));
+    manager.flush(secs(5)).unwrap();
+    assert!(!manager.is_any_waiting());
 }
 
 #[test]

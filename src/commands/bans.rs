@@ -1,7 +1,7 @@
 //! Commands about bans: they ask the running daemon, and where none answers they work on the kernel's sets
 //! directly.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,13 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::daemon::ask_or_none;
-use crate::backend;
-use crate::ban::{Change, Element, Exemption, Exemptions, Held, Reason, Record, SetBackend, Timeout};
+use crate::backend::{self, BackendKind};
+use crate::ban::{
+    BackendError, Change, Element, Exemption, Exemptions, Held, Reason, Record, SetBackend, Timeout,
+};
 use crate::cli::Format;
 use crate::config::Config;
-use crate::control::Request;
+use crate::control::{Request, unban_words};
 use crate::event::rfc3339;
 use crate::network::Network;
 use crate::state::{Store, wall_clock};
@@ -33,16 +35,34 @@ fn open(config: &Config) -> anyhow::Result<Box<dyn SetBackend>> {
 /// # Errors
 /// When the kernel refuses.
 pub fn setup(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
+    if config.backend == BackendKind::DryRun {
+        writeln!(out, "dry-run: there is nothing to set up, bans are on paper only")?;
+        return Ok(());
+    }
+    anyhow::ensure!(
+        outlives(config)?,
+        "{}: the program would go with this command, since nothing is pinned (xdp_pin); the daemon loads it itself",
+        config.backend
+    );
     let mut backend = open(config)?;
     backend.ensure()?;
     backend.verify()?;
-    writeln!(
-        out,
-        "{}: sets {1} and {1}6 and their drop rules are in place",
-        backend.name(),
-        config.set_name
-    )?;
+    writeln!(out, "{} are in place", belongings(config, backend.name()))?;
     Ok(())
+}
+
+/// Whether what a command tells the kernel stays there.
+fn outlives(config: &Config) -> anyhow::Result<bool> {
+    let options = config.backend_options(Vec::new());
+    Ok(backend::outlives_process(config.backend, &options)?)
+}
+
+/// What a backend has in the kernel.
+fn belongings(config: &Config, name: &str) -> String {
+    if name == BackendKind::Xdp.name() {
+        return format!("{name}: the program and its maps");
+    }
+    format!("{name}: sets {0} and {0}6 and their drop rules", config.set_name)
 }
 
 /// Removes sets and drop rules, those of other backends as well, with all bans, also those that are remembered for the
@@ -66,12 +86,9 @@ pub fn teardown(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     for mut backend in backends {
         backend.teardown()?;
-        writeln!(
-            out,
-            "{}: sets {1} and {1}6 and their drop rules are removed",
-            backend.name(),
-            config.set_name
-        )?;
+        if backend.name() != BackendKind::DryRun.name() {
+            writeln!(out, "{} are removed", belongings(config, backend.name()))?;
+        }
     }
     match config.store().filter(|_| running.is_none()) {
         Some(store) => Ok(store.remove()?),
@@ -159,7 +176,7 @@ fn held(config: &Config) -> anyhow::Result<Vec<Value>> {
 /// Lifts bans, or all of them.
 ///
 /// # Errors
-/// When the daemon refuses, or there is none and the sets are missing.
+/// When the daemon refuses, or there is none and the kernel refuses.
 pub fn unban(config: &Config, addresses: &[Element], all: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let requests: Vec<Request> = if all {
         vec![Request::UnbanAll {}]
@@ -185,27 +202,25 @@ fn unban_directly(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let mut backend = open(config)?;
-    let held: Vec<Element> = backend.list()?.into_iter().map(|held| held.element).collect();
+    let held: HashSet<Element> = banned(config, backend.as_mut(), out)?.into_iter().collect();
     let holding = |element: &Element| {
-        let networks = held.iter().filter(|held| held.contains(element.address()));
-        let network = networks.max_by_key(|held| held.prefix_len());
-        network
-            .filter(|_| element.is_host())
-            .map_or(*element, |network| *network)
+        if held.contains(element) || !element.is_host() {
+            return *element;
+        }
+        let around = element.smallest_around(held.iter().copied());
+        around.unwrap_or(*element)
     };
-    let wanted = if all {
-        held.clone()
+    let wanted: Vec<Element> = if all {
+        held.iter().copied().collect()
     } else {
         addresses.iter().map(holding).collect()
     };
     lift(backend.as_mut(), &wanted)?;
+    let stays = |held: &&Element| !all && !held.is_host() && !wanted.contains(*held);
+    let left: Vec<Element> = held.iter().filter(stays).copied().collect();
     for element in &wanted {
-        let said = if held.contains(element) {
-            "unbanned"
-        } else {
-            "was not banned"
-        };
-        writeln!(out, "{element} {said}")?;
+        let around = element.smallest_around(left.iter().copied());
+        writeln!(out, "{}", unban_words(*element, held.contains(element), around))?;
     }
     if all && held.is_empty() {
         writeln!(out, "nobody is banned")?;
@@ -216,12 +231,31 @@ fn unban_directly(
     }
 }
 
+/// Whom the kernel holds, or where its sets are missing, whom the next start would ban anew.
+fn banned(
+    config: &Config,
+    backend: &mut dyn SetBackend,
+    out: &mut dyn Write,
+) -> anyhow::Result<Vec<Element>> {
+    match backend.list() {
+        Ok(held) => Ok(held.into_iter().map(|held| held.element).collect()),
+        Err(BackendError::Missing { object, .. }) => {
+            writeln!(out, "{object} does not exist: bans that the next start would put back are lifted")?;
+            let remembered = config.store().map_or_else(Vec::new, |store| store.peek());
+            Ok(remembered.into_iter().map(|(element, _)| element).collect())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn lift(backend: &mut dyn SetBackend, elements: &[Element]) -> anyhow::Result<()> {
-    elements.iter().try_for_each(|element| {
-        backend
-            .apply(&[Change::Unban(*element)])
-            .with_context(|| format!("cannot unban {element}"))
-    })
+    elements
+        .iter()
+        .try_for_each(|element| match backend.apply(&[Change::Unban(*element)]) {
+            // Of two sets, the other one may be there.
+            Err(BackendError::Missing { .. }) => Ok(()),
+            outcome => outcome.with_context(|| format!("cannot unban {element}")),
+        })
 }
 
 /// Otherwise the next start would put them back.
@@ -263,6 +297,11 @@ fn ban_directly(
     timeout: Timeout,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        outlives(config)?,
+        "no btblocker is running, and {} bans nobody without one",
+        config.backend
+    );
     let exemptions = config.exemptions(&Network::read()?);
     let mut backend = open(config)?;
     let mut banned = Vec::new();
@@ -302,23 +341,23 @@ fn remember(config: &Config, banned: &[Element], timeout: Timeout) -> anyhow::Re
 /// Has the running daemon never ban hosts, until it ends, and lifts their bans. Without a daemon only that.
 ///
 /// # Errors
-/// When the daemon refuses, or there is none and the sets are missing.
+/// When the daemon refuses, or there is none and the kernel refuses.
 pub fn allow(config: &Config, addresses: &[Element], out: &mut dyn Write) -> anyhow::Result<()> {
     for address in addresses {
         let said = match ask_or_none(config, &Request::Allow { address: *address })? {
             Some((_, said)) => said.unwrap_or_default(),
-            None => allow_directly(config, *address)?,
+            None => allow_directly(config, *address, out)?,
         };
         writeln!(out, "{said}")?;
     }
     Ok(())
 }
 
-fn allow_directly(config: &Config, address: Element) -> anyhow::Result<String> {
+fn allow_directly(config: &Config, address: Element, out: &mut dyn Write) -> anyhow::Result<String> {
     let mut allowed = Exemptions::default();
     allowed.add(address, Exemption::Allowed);
     let mut backend = open(config)?;
-    let mut lifted: Vec<Element> = backend.list()?.into_iter().map(|held| held.element).collect();
+    let mut lifted = banned(config, backend.as_mut(), out)?;
     lifted.retain(|element| allowed.of_element(*element).is_some());
     lift(backend.as_mut(), &lifted)?;
     forget(config.store(), &lifted)?;

@@ -71,6 +71,16 @@ pub enum Reply {
     Overview(Box<Overview>),
 }
 
+/// What lifting a ban came to, in words: whether there was one, and which network is still banned around it.
+pub fn unban_words(element: Element, was_banned: bool, around: Option<Element>) -> String {
+    match (was_banned, around) {
+        (true, None) => format!("{element} unbanned"),
+        (true, Some(network)) => format!("{element} unbanned, but still banned with {network}"),
+        (false, None) => format!("{element} was not banned"),
+        (false, Some(network)) => format!("{element} was not banned by itself, but is with {network}"),
+    }
+}
+
 impl Reply {
     /// The reply as lines, each with its end.
     pub(super) fn lines(self) -> String {

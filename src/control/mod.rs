@@ -23,6 +23,6 @@ mod requests;
 mod server;
 
 pub use client::{AskError, ask};
-pub use message::{Reply, Request};
+pub use message::{Reply, Request, unban_words};
 pub use requests::{Asked, Requests};
 pub use server::{ControlError, Server};

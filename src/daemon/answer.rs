@@ -9,8 +9,8 @@ use super::Daemon;
 use super::capture::Captures;
 use super::decided::Decision;
 use super::memory::all;
-use crate::ban::{Element, Outcome, Timeout};
-use crate::control::{Reply, Request};
+use crate::ban::{Element, Manager, Outcome, Timeout};
+use crate::control::{Reply, Request, unban_words};
 use crate::network::Hosts;
 use crate::state::wall_clock;
 
@@ -33,8 +33,8 @@ impl Daemon {
                 if was_banned {
                     self.decided.add(address, Decision::Unban);
                 }
-                let said = if was_banned { "unbanned" } else { "was not banned" };
-                self.tell_kernel(format!("{address} {said}"))
+                let said = unban_words(address, was_banned, self.manager.around(address));
+                self.tell_kernel(said, &[address])
             }
             Request::UnbanAll {} => {
                 let banned: Vec<Element> = self.manager.active().map(|(element, _)| element).collect();
@@ -42,10 +42,11 @@ impl Daemon {
                     self.manager.unban(*element);
                     self.decided.add(*element, Decision::Unban);
                 }
-                self.tell_kernel(match banned.len() {
+                let done = match banned.len() {
                     0 => "nobody is banned".to_owned(),
                     count => format!("{count} unbanned"),
-                })
+                };
+                self.tell_kernel(done, &banned)
             }
             Request::Allow { address } => self.allow(address),
             Request::Explain { address } => Reply::Explained(Box::new(self.explain(address.to_canonical()))),
@@ -68,7 +69,9 @@ impl Daemon {
             )),
             Outcome::Banned | Outcome::Renewed | Outcome::Cached => {
                 self.decided.add(address, Decision::BanByHand);
-                self.tell_kernel(format!("{address} banned for {} s", timeout.secs()))
+                let behind = self.tell.behind();
+                let done = format!("{address} banned{behind} for {} s", timeout.secs());
+                self.tell_kernel(done, &[address])
             }
         }
     }
@@ -93,10 +96,14 @@ impl Daemon {
         ))
     }
 
-    /// Writes to the kernel; says `done` when it took it.
-    fn tell_kernel(&mut self, done: String) -> Reply {
+    /// Writes to the kernel; says `done` when it took what was asked for these elements.
+    fn tell_kernel(&mut self, done: String, asked: &[Element]) -> Reply {
+        let banned = |manager: &Manager| asked.iter().filter(|one| manager.is_banned(**one)).count();
+        let before = banned(&self.manager);
         self.flush();
-        match &self.refused {
+        let is_given_up = banned(&self.manager) < before;
+        let is_waiting = asked.iter().any(|element| self.manager.is_waiting(*element));
+        match self.refused.as_ref().filter(|_| is_waiting || is_given_up) {
             None => {
                 self.memory.keep(&mut self.manager, self.start.elapsed());
                 Reply::Done(done)

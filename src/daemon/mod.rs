@@ -432,14 +432,17 @@ impl Daemon {
 
     /// What the kernel says to changes: a lasting trouble is one line.
     fn hear_kernel(&mut self, outcome: Result<(), BackendError>) {
-        let before = self.refused.take();
-        if let Err(error) = outcome {
-            self.tell.counts().kernel_errors.count();
-            let error = format!("{:#}", anyhow::Error::from(error));
-            if before.is_none() {
-                error!("{error}; trying again every {} s", RECONCILE.as_secs());
+        match outcome {
+            Ok(()) if self.manager.is_any_waiting() => {}
+            Ok(()) => self.refused = None,
+            Err(error) => {
+                self.tell.counts().kernel_errors.count();
+                let error = format!("{:#}", anyhow::Error::from(error));
+                if self.refused.is_none() {
+                    error!("{error}; trying again every {} s", RECONCILE.as_secs());
+                }
+                self.refused = Some(error);
             }
-            self.refused = Some(error);
         }
         self.settle();
     }

@@ -97,6 +97,11 @@ impl Tell {
         &self.info_hashes
     }
 
+    /// What is said behind "banned".
+    pub(super) const fn behind(&self) -> &'static str {
+        self.words.behind
+    }
+
     /// Name of an interface by its number.
     pub(super) fn interface(&self, number: u16) -> Arc<str> {
         let name = self.interfaces.get(usize::from(number));

@@ -50,6 +50,20 @@ fn bans_are_made_listed_lifted_and_allowed() {
         assert_eq!(lab.bans().len(), 0);
         lab.say(&["ban", "198.51.100.0/24"]);
         assert_eq!(lab.say(&["unban", "198.51.100.9"]), "198.51.100.0/24 unbanned\n");
+        // As a socket of both families shows it.
+        let said = lab.say(&["ban", "::ffff:198.51.100.9", "--for", "10m"]);
+        assert_eq!(said, "198.51.100.9 banned for 600 s\n");
+        lab.say(&["ban", "198.51.100.0/24", "198.51.0.0/16"]);
+        assert_eq!(
+            lab.say(&["unban", "::ffff:198.51.100.9"]),
+            "198.51.100.9 unbanned, but still banned with 198.51.100.0/24\n"
+        );
+        assert_eq!(
+            lab.say(&["unban", "198.51.100.0/25", "198.51.100.0/24", "198.51.0.0/16"]),
+            "198.51.100.0/25 was not banned by itself, but is with 198.51.100.0/24\n\
+             198.51.100.0/24 unbanned, but still banned with 198.51.0.0/16\n\
+             198.51.0.0/16 unbanned\n"
+        );
 
         // Who is allowed by command is not banned for traffic either.
         lab.replay(CASE);
@@ -81,6 +95,43 @@ fn bans_are_made_listed_lifted_and_allowed() {
         assert!(String::from_utf8_lossy(&teardown.stderr).contains("stop it first"));
         daemon.terminate();
         assert!(!lab.path("run/control.sock").exists());
+    });
+}
+
+#[test]
+fn a_network_that_the_set_cannot_hold_harms_no_other_ban() {
+    in_namespace(|| {
+        sh("ipset create torrent_block hash:ip timeout 300
+            ipset create torrent_block6 hash:ip family inet6 timeout 300");
+        let lab = Lab::new("ipset");
+        let daemon = lab.start(&[]);
+        let networks: Vec<String> = (1..7).map(|number| format!("10.{number}.0.0/16")).collect();
+        for network in &networks {
+            let refused = lab.run(&["ban", network]);
+            let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert_eq!(refused.status.code(), Some(1));
+            assert!(error.contains(&format!("hash:net for {network}")), "{error}");
+        }
+        let said = lab.say(&["ban", "198.51.100.9", "2001:db8::9", "--for", "10m"]);
+        assert_eq!(said, "198.51.100.9 banned for 600 s\n2001:db8::9 banned for 600 s\n");
+        assert!(sh("ipset list torrent_block").contains("198.51.100.9"));
+        assert_eq!(status(&lab)["waiting_bans"], networks.len());
+        assert_eq!(lab.say(&["unban", "198.51.100.9"]), "198.51.100.9 unbanned\n");
+        for network in &networks {
+            assert_eq!(lab.say(&["unban", network]), format!("{network} unbanned\n"));
+        }
+        assert_eq!(status(&lab)["kernel_accepts"], true);
+        assert_eq!(daemon.lines("trying again every 4 s"), 1, "one trouble is one line");
+    });
+}
+
+#[test]
+fn a_ban_by_hand_on_paper_is_called_so() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        let _daemon = lab.start(&["--monitor-only"]);
+        let said = lab.say(&["ban", "198.51.100.9", "--for", "10m"]);
+        assert_eq!(said, "198.51.100.9 banned on paper only for 600 s\n");
     });
 }
 

@@ -137,6 +137,11 @@ fn without_a_daemon(lab: &Lab) {
         said.contains("no btblocker is running: 1 ban lifted") && said.contains("`allow`"),
         "{said}"
     );
+    lab.say(&["ban", "192.0.2.8/31"]);
+    let said = lab.say(&["unban", "192.0.2.8"]);
+    assert_eq!(said, "192.0.2.8 unbanned, but still banned with 192.0.2.8/31\n");
+    lab.say(&["ban", "192.0.2.8"]);
+    lab.say(&["unban", "192.0.2.8/31"]);
     let said = lab.say(&["unban", "2001:db8:7::9", "192.0.2.8", "192.0.2.9"]);
     assert_eq!(
         said,
@@ -144,6 +149,71 @@ fn without_a_daemon(lab: &Lab) {
     );
     lab.start(&[]).terminate();
     assert_eq!(known(lab), before, "nothing comes back");
+}
+
+/// Commands without a daemon when the kernel has lost the sets that they would write to.
+#[test]
+fn what_is_remembered_is_lifted_without_sets_as_well() {
+    in_namespace(|| {
+        for backend in ["ipset", "nftables"] {
+            let lab = Lab::new(backend);
+            let daemon = lab.start(&[]);
+            lab.say(&["ban", "198.51.100.0/24", "192.0.2.7", "192.0.2.8", "2001:db8::9"]);
+            daemon.terminate();
+            sh(EMPTY_NETFILTER);
+            let said = lab.say(&["unban", "198.51.100.9", "192.0.2.1"]);
+            let lines: Vec<&str> = said.lines().collect();
+            assert!(
+                lines.len() == 3 && lines[0].contains("does not exist: bans that the next start"),
+                "{said}"
+            );
+            assert_eq!(lines[1..], ["198.51.100.0/24 unbanned", "192.0.2.1 was not banned"]);
+            assert!(lab.say(&["allow", "192.0.2.7"]).contains("1 ban lifted"));
+            let daemon = lab.start(&[]);
+            let left: Vec<String> = known(&lab).into_iter().map(|(address, ..)| address).collect();
+            assert_eq!(left, ["192.0.2.8", "2001:db8::9"]);
+            daemon.terminate();
+            if backend == "ipset" {
+                // One of two sets.
+                sh("nft delete table ip6 btblocker; ipset destroy torrent_block6");
+            } else {
+                sh(EMPTY_NETFILTER);
+            }
+            let said = lab.say(&["unban", "--all"]);
+            assert!(
+                said.contains("192.0.2.8 unbanned") && said.contains("2001:db8::9 unbanned"),
+                "{said}"
+            );
+            assert!(!lab.state_file().exists());
+            lab.start(&[]).terminate();
+            assert_eq!(known(&lab), []);
+            sh(EMPTY_NETFILTER);
+            sh("ip link delete bt0");
+        }
+    });
+}
+
+#[test]
+fn a_backend_that_keeps_nothing_claims_nothing() {
+    in_namespace(|| {
+        let lab = Lab::new("dry-run");
+        let said = lab.say(&["setup"]);
+        assert!(said.contains("on paper only") && !said.contains("in place"), "{said}");
+        assert_eq!(lab.say(&["teardown"]), "");
+        let refused = lab.run(&["ban", BY_HAND]);
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(error.contains("dry-run bans nobody without one"), "{error}");
+        #[cfg(feature = "xdp")]
+        {
+            let xdp = ["--backend", "xdp", "--xdp-pin", "off", "--xdp-mode", "generic"];
+            let refused = lab.run(&[&["setup"], &xdp[..]].concat());
+            let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(
+                !refused.status.success() && error.contains("nothing is pinned"),
+                "{error}"
+            );
+        }
+    });
 }
 
 #[test]
@@ -168,7 +238,7 @@ fn a_remembered_ban_that_the_kernel_refuses_keeps_it_not_from_starting() {
         daemon.wait_line(": banned ");
         assert_eq!(
             lab.say(&["unban", "198.51.100.16/28"]),
-            "198.51.100.16/28 unbanned\n"
+            "198.51.100.16/28 unbanned, but still banned with 198.51.100.0/24\n"
         );
         assert!(lab.bans().iter().any(|ban| ban["address"] == "198.51.100.0/24"));
         daemon.terminate();

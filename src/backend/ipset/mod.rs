@@ -1,7 +1,7 @@
 //! Kernel ipset: the sets `NAME` and `NAME6`, and rules of the compat kind that drop what they hold.
 //!
 //! The sets are of type hash:net, which holds hosts and networks alike (but not a network of length 0); sets
-//! of type hash:ip that exist are used as well and refuse networks. The crate `ipset` creates and destroys
+//! of type hash:ip that exist are used as well and refuse bans of networks. The crate `ipset` creates and destroys
 //! sets and makes single changes; its listing cannot read sets with timeouts, its errors are texts and it adds
 //! one entry at a time, so listing, checks and bulk changes are own messages (`message`).
 //!
@@ -98,11 +98,11 @@ impl SetBackend for Ipset {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError> {
-        for element in changes.iter().map(Change::element) {
-            for set in self.sets.iter().filter(|set| set.holds(element)) {
-                set.refuse_unfit(&mut self.ipsets, element)?;
-            }
+        let mut fitting = changes.to_vec();
+        for set in &self.sets {
+            set.fit(&mut self.ipsets, &mut fitting)?;
         }
+        let changes = fitting.as_slice();
         if let [change] = changes {
             let mut sets = self.sets.iter_mut().filter(|set| set.holds(change.element()));
             if sets.all(|set| set.apply_single(*change)) {

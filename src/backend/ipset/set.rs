@@ -134,17 +134,23 @@ impl Set {
         }
     }
 
-    /// Refuses a network for a set of type hash:ip, which would take it as each of its hosts.
-    pub(super) fn refuse_unfit(&self, ipsets: &mut Ipsets, element: Element) -> Result<(), BackendError> {
-        if element.is_host() {
+    /// Refuses bans of networks for a set of type hash:ip, which would take a network as each of its hosts; leaves out
+    /// their unbans, since it holds none.
+    pub(super) fn fit(&self, ipsets: &mut Ipsets, changes: &mut Vec<Change>) -> Result<(), BackendError> {
+        let is_network = |change: &Change| self.holds(change.element()) && !change.element().is_host();
+        if !changes.iter().any(is_network) {
             return Ok(());
         }
-        match self.header(ipsets)? {
-            Some(header) if header.kind != HOLDS_NETWORKS => {
-                Err(self.mismatch(header.kind, format!("{HOLDS_NETWORKS} for {element}")))
-            }
-            _ => Ok(()),
+        let Some(header) = self.header(ipsets)?.filter(|header| header.kind != HOLDS_NETWORKS) else {
+            return Ok(());
+        };
+        let is_ban = |change: &&Change| is_network(change) && matches!(change, Change::Ban(..));
+        if let Some(ban) = changes.iter().find(is_ban) {
+            let wanted = format!("{HOLDS_NETWORKS} for {}", ban.element());
+            return Err(self.mismatch(header.kind, wanted));
         }
+        changes.retain(|change| !is_network(change));
+        Ok(())
     }
 
     /// Makes one change through the crate; `false` when it did not take effect.

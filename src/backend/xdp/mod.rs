@@ -288,6 +288,11 @@ impl SetBackend for Xdp {
     }
 }
 
+/// Whether there is a place for pins.
+pub(super) fn outlives_process(options: &Options) -> Result<bool, BackendError> {
+    Ok(Pins::choose(&options.xdp_pin)?.is_some())
+}
+
 /// Whether the link is what is attached to the interface.
 fn holds(link: &Link, interface: &Interface<'_>) -> bool {
     held_by(link, interface).is_some()

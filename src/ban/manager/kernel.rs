@@ -1,12 +1,20 @@
 //! What the kernel is told and asked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Manager;
 use crate::ban::{BackendError, Change, Element, Record, Timeout};
 
-/// Refusals in a row, of changes one by one, after which the kernel is taken to refuse everything.
+/// Refusals in a row, of changes of one kind one by one, after which the kernel is taken to refuse all of the kind.
 const HOPELESS: usize = 4;
+
+/// Kernel sets differ in what they take: hosts or networks as well, of one family.
+type Kind = (bool, bool);
+
+fn kind(element: Element) -> Kind {
+    (element.address().is_ipv4(), element.is_host())
+}
 
 impl Manager {
     /// Tells the kernel what has changed. What it does not take is tried again later, except that bans for which
@@ -99,6 +107,11 @@ impl Manager {
         self.dirty.contains(&element) || self.refused.contains(&element)
     }
 
+    /// Whether the kernel has not taken the latest change of any element.
+    pub fn is_any_waiting(&self) -> bool {
+        !(self.dirty.is_empty() && self.refused.is_empty())
+    }
+
     /// Bans whose latest change the kernel has not taken.
     pub fn waiting(&self) -> usize {
         let waiting = self.dirty.union(&self.refused);
@@ -125,19 +138,25 @@ impl Manager {
     }
 
     /// Finds out which changes the kernel takes when it has refused them as a whole. Bans for which there is no
-    /// room are given up; what is refused otherwise while others are taken waits for the reconciliation.
+    /// room are given up; what is refused otherwise, and surely by itself, waits for the reconciliation.
     fn apply_one_by_one(&mut self, changes: &[Change]) -> Result<(), BackendError> {
-        let (mut taken, mut refused, mut last) = (false, Vec::new(), None);
+        let (mut taken, mut refused, mut last) = (BTreeSet::new(), Vec::new(), None);
+        let mut refusals: BTreeMap<Kind, usize> = BTreeMap::new();
         for change in changes {
             let element = change.element();
+            let kind = kind(element);
+            if !taken.contains(&kind) && refusals.get(&kind) == Some(&HOPELESS) {
+                refused.push(element);
+                continue;
+            }
             match self.backend.apply(&[*change]) {
                 Ok(()) => {
-                    taken = true;
+                    taken.insert(kind);
                     self.dirty.remove(&element);
                     self.refused.remove(&element);
                 }
                 Err(error @ BackendError::Full { .. }) => {
-                    taken = true;
+                    taken.insert(kind);
                     last = Some(error);
                     self.dirty.remove(&element);
                     self.refused.remove(&element);
@@ -147,7 +166,8 @@ impl Manager {
                 }
                 Err(error) => {
                     refused.push(element);
-                    let all = !may_concern_one(&error) || (!taken && refused.len() == HOPELESS);
+                    *refusals.entry(kind).or_default() += 1;
+                    let all = !may_concern_one(&error);
                     last = Some(error);
                     if all {
                         break;
@@ -155,7 +175,8 @@ impl Manager {
                 }
             }
         }
-        if taken {
+        let concerns_them = !taken.is_empty() || matches!(last, Some(BackendError::Mismatch { .. }));
+        if concerns_them {
             for element in refused {
                 self.dirty.remove(&element);
                 self.refused.insert(element);
@@ -168,7 +189,8 @@ impl Manager {
 /// Whether the kernel may have refused for the sake of one change among others.
 fn may_concern_one(error: &BackendError) -> bool {
     match error {
-        BackendError::Full { .. } => true,
+        // As a network for a set that holds hosts only.
+        BackendError::Full { .. } | BackendError::Mismatch { .. } => true,
         BackendError::Kernel { source, .. } => source.kind() != std::io::ErrorKind::TimedOut,
         _ => false,
     }
