@@ -129,6 +129,27 @@ fn ipset_is_healed() {
     });
 }
 
+/// Rules that use the sets, whatever for, are no drop rules of ours.
+#[test]
+fn drop_rules_come_back_beside_those_of_somebody_else() {
+    in_namespace(|| {
+        let lab = Lab::new("ipset");
+        let _daemon = lab.start(&[]);
+        let drops = || {
+            let rules = |family| sh(&format!("nft list table {family} btblocker || true"));
+            ["ip", "ip6"].map(|family| rules(family).matches(" drop").count())
+        };
+        let before = drops();
+        assert_eq!(before, [4, 4]);
+        sh("nft flush ruleset
+            iptables -A INPUT -m set --match-set torrent_block src -j ACCEPT
+            ip6tables -A INPUT -m set --match-set torrent_block6 src -j ACCEPT");
+        let took = eventually(WITHIN, || drops() == before);
+        assert!(took.is_some(), "{:?}", drops());
+        assert!(sh("iptables -S INPUT").contains("torrent_block"));
+    });
+}
+
 #[test]
 fn nftables_is_healed() {
     in_namespace(|| {

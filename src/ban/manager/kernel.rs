@@ -66,10 +66,11 @@ impl Manager {
     fn begin_comparing(&mut self, now: Duration) -> Result<(), BackendError> {
         self.history.prune(now);
         if !self.backend.is_untouched()? {
-            match self.backend.verify() {
-                Err(BackendError::Missing { .. }) if self.policy.setup => self.backend.ensure()?,
-                outcome => outcome?,
+            // Rules of somebody else may be enough for `verify`; where we make rules, ours are to be there.
+            if self.policy.setup {
+                self.backend.ensure()?;
             }
+            self.backend.verify()?;
             self.unchecked.extend(self.active.elements());
         }
         Ok(())
