@@ -70,9 +70,8 @@ impl Element {
     }
     /// The smallest of `networks` in which this one lies, itself left out.
     pub fn smallest_around(self, networks: impl IntoIterator<Item = Self>) -> Option<Self> {
-        let is_around = |network: &Self| {
-            network.prefix_len < self.prefix_len && network.contains(self.address)
-        };
+        let is_around =
+            |network: &Self| network.prefix_len < self.prefix_len && network.contains(self.address);
         let around = networks.into_iter().filter(is_around);
         around.max_by_key(|network| network.prefix_len)
     }

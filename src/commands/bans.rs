@@ -240,7 +240,10 @@ fn banned(
     match backend.list() {
         Ok(held) => Ok(held.into_iter().map(|held| held.element).collect()),
         Err(BackendError::Missing { object, .. }) => {
-            writeln!(out, "{object} does not exist: bans that the next start would put back are lifted")?;
+            writeln!(
+                out,
+                "{object} does not exist: bans that the next start would put back are lifted"
+            )?;
             let remembered = config.store().map_or_else(Vec::new, |store| store.peek());
             Ok(remembered.into_iter().map(|(element, _)| element).collect())
         }

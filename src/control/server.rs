@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub enum ControlError {
     /// Another daemon listens on it.
     #[error(
-        "another btblocker is running: it answers on {0}; stop it, or give this one another control_socket and set_name"
+        "another btblocker is running: it answers on {0}; stop it, or give one that only watches (monitor_only) another control_socket"
     )]
     Alive(PathBuf),
     /// Something else is in its place.

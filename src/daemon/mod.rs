@@ -6,6 +6,7 @@
 //! are lifted when so configured). What is remembered of them and the control socket are there before the captures.
 
 mod addresses;
+mod alone;
 mod answer;
 mod capture;
 mod connections;
@@ -49,6 +50,7 @@ use crate::sandbox::{self, Confinement};
 use crate::state::wall_clock;
 
 use addresses::Answerable;
+use alone::Alone;
 use capture::Captures;
 use connections::Connections;
 use decided::{Decided, Decision, Fate};
@@ -81,6 +83,7 @@ pub fn run(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     let network = Network::read()?;
     let token = Token::configured(config)?;
     let interfaces = config.watched(&network);
+    let _alone = Alone::claim(config)?;
     let early_exits = EarlyExits::load(config, interfaces.len());
     tell_surroundings(config, &interfaces);
     let confinement = sandbox::enter(&config.rights(overrides))?;

@@ -166,6 +166,19 @@ pub fn capability_names(bits: u64) -> Vec<String> {
     capabilities::names(CapabilitySet::from_bits_retain(bits))
 }
 
+/// Whether a process of this user may be a daemon that is configured alike: root's, of the own user, or of the one that
+/// root becomes.
+pub fn is_daemons_user(uid: u32, user: &User) -> bool {
+    let account = Account::find(user, &passwd()).ok().flatten();
+    uid == 0
+        || uid == rustix::process::geteuid().as_raw()
+        || account.is_some_and(|account| account.uid == uid)
+}
+
+fn passwd() -> String {
+    std::fs::read_to_string("/etc/passwd").unwrap_or_default()
+}
+
 /// Gives up what is not needed. To be called once, while there is one thread.
 ///
 /// # Errors
@@ -230,8 +243,7 @@ fn becomes(
     held: CapabilitySet,
     notes: &mut Vec<String>,
 ) -> Result<Option<Account>, SandboxError> {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let Some(account) = Account::find(&options.user, &passwd)? else {
+    let Some(account) = Account::find(&options.user, &passwd())? else {
         return Ok(None);
     };
     // securebits keep the capabilities through the change.

@@ -410,7 +410,11 @@ fn sets_made_by_hand(bench: &mut Bench) {
         assert_eq!(bench.names().len(), 3);
         // To the kernel this network is its hosts.
         bench.apply(&[unban("192.0.2.0/30")]);
-        assert_eq!(bench.names().len(), 3, "a network that it cannot hold is not in it");
+        assert_eq!(
+            bench.names().len(),
+            3,
+            "a network that it cannot hold is not in it"
+        );
         bench.apply(&[unban("192.0.2.0/30"), unban("192.0.2.1"), ban("192.0.2.3", 60)]);
         assert_eq!(bench.names(), ["192.0.2.2", "192.0.2.3", "2001:db8::1"]);
     }

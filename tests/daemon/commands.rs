@@ -2,7 +2,8 @@
 
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -113,7 +114,10 @@ fn a_network_that_the_set_cannot_hold_harms_no_other_ban() {
             assert!(error.contains(&format!("hash:net for {network}")), "{error}");
         }
         let said = lab.say(&["ban", "198.51.100.9", "2001:db8::9", "--for", "10m"]);
-        assert_eq!(said, "198.51.100.9 banned for 600 s\n2001:db8::9 banned for 600 s\n");
+        assert_eq!(
+            said,
+            "198.51.100.9 banned for 600 s\n2001:db8::9 banned for 600 s\n"
+        );
         assert!(sh("ipset list torrent_block").contains("198.51.100.9"));
         assert_eq!(status(&lab)["waiting_bans"], networks.len());
         assert_eq!(lab.say(&["unban", "198.51.100.9"]), "198.51.100.9 unbanned\n");
@@ -121,7 +125,11 @@ fn a_network_that_the_set_cannot_hold_harms_no_other_ban() {
             assert_eq!(lab.say(&["unban", network]), format!("{network} unbanned\n"));
         }
         assert_eq!(status(&lab)["kernel_accepts"], true);
-        assert_eq!(daemon.lines("trying again every 4 s"), 1, "one trouble is one line");
+        assert_eq!(
+            daemon.lines("trying again every 4 s"),
+            1,
+            "one trouble is one line"
+        );
     });
 }
 
@@ -340,18 +348,66 @@ fn a_second_daemon_is_refused_and_a_stale_socket_replaced() {
     in_namespace(|| {
         let lab = Lab::new("ipset");
         let mut first = lab.start(&[]);
-        let second = lab.run(&[]);
-        assert_eq!(second.status.code(), Some(1));
-        let error = String::from_utf8_lossy(&second.stderr);
-        assert!(
-            error.contains("another btblocker is running: it answers on"),
-            "{error}"
-        );
+        let other = lab.path("other.sock").display().to_string();
+        let elsewhere = ["--control-socket", &other, "--set-name", "other"];
+        // Whatever its sets are called, the rules would be in the same tables.
+        for (words, why) in [
+            (&[][..], "and bans in this network namespace"),
+            (&elsewhere, "and bans in this network namespace"),
+            (
+                &["--backend", "nftables", "--control-socket", &other],
+                "and bans in this network namespace",
+            ),
+            (&["--monitor-only"], "it answers on"),
+        ] {
+            let second = lab.run(words);
+            assert_eq!(second.status.code(), Some(1));
+            let error = String::from_utf8_lossy(&second.stderr);
+            assert!(
+                error.contains("another btblocker is running") && error.contains(why),
+                "{words:?}: {error}"
+            );
+        }
         assert!(first.is_running());
+        // One that bans nobody is no harm, neither is one in another namespace.
+        lab.start(&["--monitor-only", "--control-socket", &other])
+            .terminate();
+        let fourth = std::thread::scope(|scope| {
+            let there = || {
+                // SAFETY: unshare takes no pointer; only this thread changes its namespace.
+                assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+                crate::namespace::veth("bt0", "bt1");
+                lab.start(&elsewhere).terminate();
+            };
+            scope.spawn(there).join()
+        });
+        assert!(fourth.is_ok());
         lab.say(&["bans"]);
         first.kill();
         assert!(lab.path("run/control.sock").exists());
         lab.start(&[]).terminate();
+    });
+}
+
+/// The name by which daemons know of each other takes no rights to hold.
+#[test]
+fn a_local_user_does_not_keep_the_daemon_from_starting() {
+    in_namespace(|| {
+        let address = SocketAddr::from_abstract_name("btblocker").unwrap();
+        let held = std::thread::spawn(move || {
+            // SAFETY: takes no pointer. As a bare system call it is for this thread alone.
+            let code = unsafe { libc::syscall(libc::SYS_setresuid, -1, 65_534, -1) };
+            assert_eq!(code, 0);
+            UnixListener::bind_addr(&address).unwrap()
+        });
+        let held = held.join().unwrap();
+        let lab = Lab::new("nftables");
+        let daemon = lab.start(&[]);
+        daemon.wait_line("user 65534 holds the socket name @btblocker");
+        daemon.terminate();
+        drop(held);
+        let daemon = lab.start(&[]);
+        assert_eq!(daemon.lines("@btblocker"), 0);
     });
 }
 

@@ -167,7 +167,10 @@ fn what_is_remembered_is_lifted_without_sets_as_well() {
                 lines.len() == 3 && lines[0].contains("does not exist: bans that the next start"),
                 "{said}"
             );
-            assert_eq!(lines[1..], ["198.51.100.0/24 unbanned", "192.0.2.1 was not banned"]);
+            assert_eq!(
+                lines[1..],
+                ["198.51.100.0/24 unbanned", "192.0.2.1 was not banned"]
+            );
             assert!(lab.say(&["allow", "192.0.2.7"]).contains("1 ban lifted"));
             let daemon = lab.start(&[]);
             let left: Vec<String> = known(&lab).into_iter().map(|(address, ..)| address).collect();
@@ -198,7 +201,10 @@ fn a_backend_that_keeps_nothing_claims_nothing() {
     in_namespace(|| {
         let lab = Lab::new("dry-run");
         let said = lab.say(&["setup"]);
-        assert!(said.contains("on paper only") && !said.contains("in place"), "{said}");
+        assert!(
+            said.contains("on paper only") && !said.contains("in place"),
+            "{said}"
+        );
         assert_eq!(lab.say(&["teardown"]), "");
         let refused = lab.run(&["ban", BY_HAND]);
         let error = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -141,7 +141,10 @@ impl Set {
         if !changes.iter().any(is_network) {
             return Ok(());
         }
-        let Some(header) = self.header(ipsets)?.filter(|header| header.kind != HOLDS_NETWORKS) else {
+        let Some(header) = self
+            .header(ipsets)?
+            .filter(|header| header.kind != HOLDS_NETWORKS)
+        else {
             return Ok(());
         };
         let is_ban = |change: &&Change| is_network(change) && matches!(change, Change::Ban(..));
