@@ -20,6 +20,7 @@ fn time() -> impl Strategy<Value = Duration> {
 
 fn element() -> impl Strategy<Value = Element> {
     (any::<IpAddr>(), 0_u8..=128).prop_map(|(address, length)| {
+        let address = address.to_canonical();
         let most = if address.is_ipv4() { 32 } else { 128 };
         format!("{address}/{}", length.clamp(1, most)).parse().unwrap()
     })
