@@ -51,11 +51,16 @@ impl FlowTable {
             TransportView::Tcp(_) | TransportView::Udp(_) => {}
         }
         let wake = match flow.watch.and_then(|watch| self.watches.get_mut(watch)) {
-            Some(watch) if at.since(watch.armed) >= limits::REARM_MICROS => {
-                watch.armed = at;
-                true
+            Some(watch) => {
+                // A clock that steps back does not silence the flow until it has caught up.
+                watch.armed = watch.armed.min(at);
+                let wake = at.since(watch.armed) >= limits::REARM_MICROS;
+                if wake {
+                    watch.armed = at;
+                }
+                wake
             }
-            Some(_) | None => false,
+            None => false,
         };
         match flow.stage {
             Stage::Settled => return Inspected::Unwanted,

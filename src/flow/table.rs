@@ -343,7 +343,7 @@ impl FlowTable {
     }
 
     /// The slot under the hand, which moves on.
-    fn next_slot(&mut self) -> Option<(Handle, &Flow)> {
+    fn next_slot(&mut self) -> Option<(Handle, &mut Flow)> {
         let position = if self.hand < self.flows.len() {
             self.hand
         } else {
@@ -351,7 +351,7 @@ impl FlowTable {
         };
         self.hand = position.wrapping_add(1);
         let handle = Handle::at(position)?;
-        Some((handle, self.flows.get(handle)?))
+        Some((handle, self.flows.get_mut(handle)?))
     }
 
     /// Looks at the next [`limits::SWEEP`] slots and ends what is expired at `now`. To be called about every
@@ -364,6 +364,8 @@ impl FlowTable {
             if !flow.live {
                 continue;
             }
+            // After a clock that steps back, silence counts from here.
+            flow.last_seen = flow.last_seen.min(now);
             if flow.expired(now) {
                 self.counts.expired += 1;
                 self.end(handle);

@@ -143,6 +143,18 @@ fn a_clock_that_steps_back_ends_nothing() {
 }
 
 #[test]
+fn a_silent_flow_ends_in_time_after_the_clock_steps_back() {
+    let mut table = table(4);
+    table.touch(at(10_000), &udp(1, 2)).unwrap();
+    table.sweep(at(0));
+    let last = Timestamp(at(0).0 + limits::UDP_IDLE_MICROS);
+    table.sweep(last);
+    assert_eq!(table.active(), 1, "too early");
+    table.sweep(Timestamp(last.0 + 1));
+    assert_eq!((table.active(), table.counts().expired), (0, 1));
+}
+
+#[test]
 fn a_finished_flow_gives_its_buffers_back_at_once() {
     let opening = [tcp(1, 2, 1, SYN, 0), tcp(1, 2, 2, ACK, 50)];
     let rows: [(&str, &[PacketView<'_>], u32); 4] = [

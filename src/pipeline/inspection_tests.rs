@@ -183,6 +183,20 @@ fn evidence_comes_anew_while_the_traffic_goes_on() {
 }
 
 #[test]
+fn evidence_comes_anew_after_the_clock_stepped_back() {
+    let mut inspection = inspection();
+    let mut transaction = 0_u16;
+    let mut seen = |millis: u64| {
+        transaction += 1;
+        let query = get_peers(transaction.to_be_bytes());
+        !sightings(&run(&mut inspection, &[(millis, udp(A, B, &query))])).is_empty()
+    };
+    assert!(seen(1_000_000));
+    assert!(!seen(0) && !seen(29_999));
+    assert!(seen(30_000));
+}
+
+#[test]
 fn a_settled_flow_costs_a_look_up_and_gives_its_memory_back() {
     let mut inspection = inspection();
     let frames: Vec<_> = (0..1000)
