@@ -1,8 +1,8 @@
 //! Tells a web service of bans: one POST each.
 //!
 //! Promise: each request takes at most [`PATIENCE`]; what fails for a passing reason is tried again [`RETRIES`] times
-//! with growing pauses. Redirects are not followed, answers are not read beyond their head. Certificates are checked
-//! against Mozilla's list.
+//! with growing pauses. Redirects are not followed, proxies that the environment names not used, answers not read beyond
+//! their head. Certificates are checked against Mozilla's list.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -53,6 +53,7 @@ impl Webhook {
     pub(super) fn new(options: WebhookOptions) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
+            .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)

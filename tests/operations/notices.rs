@@ -100,6 +100,23 @@ fn a_web_hook_gets_ban_and_unban_with_its_headers() {
 }
 
 #[test]
+fn a_web_hook_is_reached_without_the_proxy_of_the_environment() {
+    in_namespace(|| {
+        cable();
+        let (url, requests) = recorder(&[]);
+        // Nobody listens there.
+        let variables = [
+            ("http_proxy", "http://127.0.0.1:9"),
+            ("ALL_PROXY", "http://127.0.0.1:9"),
+        ];
+        let mut daemon = Daemon::spawn(&["--webhook-url", &url], &variables);
+        daemon.wait_for("ready");
+        play("bt-libtorrent-plain-v4");
+        assert!(next(&requests).0.starts_with("post /hook "));
+    });
+}
+
+#[test]
 fn what_is_only_monitored_is_told_so_and_no_program_is_run() {
     in_namespace(|| {
         cable();
