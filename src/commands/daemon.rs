@@ -91,7 +91,7 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
             show(interface.get("left_out")),
         )?;
     }
-    for group in ["bans", "xdp", "counters"] {
+    for group in ["bans", "lost", "xdp", "counters"] {
         for (key, value) in status.get(group).and_then(Value::as_object).into_iter().flatten() {
             writeln!(out, "{:<24} {value}", format!("{group}.{key}"))?;
         }

@@ -134,7 +134,8 @@ impl Daemon {
             .named()
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
-        let banned = ("banned", self.tell.counts().banned());
+        let counts = self.tell.counts();
+        let banned = ("banned", counts.banned());
         let bans: Map<String, Value> = [banned]
             .into_iter()
             .chain(self.manager.tally().named())
@@ -158,6 +159,13 @@ impl Daemon {
             "early_exit": self.early_exits.state,
             "interfaces": interfaces,
             "bans": bans,
+            "lost": {
+                "detections": counts.detections_dropped.get(),
+                "payloads": counts.payloads_dropped.get(),
+                "evidence_files": counts.evidence_files_dropped.get(),
+                "evidence_packets": counts.evidence_packets_dropped.get(),
+                "notices": counts.notices_dropped.get(),
+            },
             "counters": counters,
         });
         if let (Ok(Some(packets)), Some(status)) = (self.manager.backend().packets(), status.as_object_mut())

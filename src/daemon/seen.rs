@@ -44,7 +44,7 @@ impl Daemon {
             bytes: packets.bytes,
             flows: packets.flows_created,
             bittorrent: counts.verdicts.iter().map(Number::get).sum(),
-            bans: counts.bans.iter().map(Number::get).sum(),
+            bans: counts.banned(),
             lost: interfaces.iter().map(dropped).sum::<u64>()
                 + packets.queue_dropped_frames
                 + packets.batch_missing_frames,
@@ -155,6 +155,8 @@ impl Daemon {
             ),
             ("detection log: detections", counts.detections_dropped.get()),
             ("detection log: payloads", counts.payloads_dropped.get()),
+            ("evidence files: files", counts.evidence_files_dropped.get()),
+            ("evidence files: packets", counts.evidence_packets_dropped.get()),
             ("notices", counts.notices_dropped.get()),
             (
                 "this view: hosts that gave way to others",

@@ -6,6 +6,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::Duration;
 
+use btblocker::control::{Request, ask};
 use serde_json::Value;
 
 use crate::namespace::{in_namespace, ip};
@@ -220,6 +221,47 @@ fn status_says_how_the_daemon_is() {
         let gone = lab.run(&["status"]);
         assert_eq!(gone.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&gone.stderr).contains("no btblocker answers on"));
+    });
+}
+
+#[test]
+fn what_does_not_reach_the_disk_is_shown() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        // A file where the folder should be.
+        let taken = lab.path("taken");
+        std::fs::write(&taken, "").unwrap();
+        let evidence = format!("--evidence-dir={}", taken.display());
+        let daemon = lab.start(&[&evidence, "--detection-log=/dev/full"]);
+        lab.replay(CASE);
+        daemon.wait_line(": banned ");
+        let lost = |name: &str| status(&lab)["lost"][name].as_u64().unwrap();
+        wait_for("losses are counted", || {
+            lost("evidence_files") > 0 && lost("detections") > 0
+        });
+        assert_eq!(
+            (lost("payloads"), lost("evidence_packets"), lost("notices")),
+            (0, 0, 0)
+        );
+        assert!(lab.say(&["status"]).contains("lost.evidence_files "));
+        let (lines, _) = ask(&lab.path("run/control.sock"), &Request::Overview {}).unwrap();
+        for place in ["evidence files: files", "detection log: detections"] {
+            let losses = lines[0]["losses"].as_array().unwrap();
+            let row = losses.iter().find(|row| row["place"] == place).unwrap();
+            assert!(row["count"].as_u64() > Some(0), "{place}");
+        }
+    });
+}
+
+#[test]
+fn bans_by_command_are_in_the_totals() {
+    in_namespace(|| {
+        let lab = Lab::new("nftables");
+        let _daemon = lab.start(&[]);
+        lab.say(&["ban", "198.51.100.1"]);
+        wait_for("the ban is in force", || status(&lab)["bans"]["banned"] == 1);
+        let (lines, _) = ask(&lab.path("run/control.sock"), &Request::Overview {}).unwrap();
+        assert_eq!(lines[0]["totals"]["bans"], 1);
     });
 }
 
