@@ -14,9 +14,12 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use namespace::{in_namespace, veth};
 
+/// Longest time that a start may take; reached only by a test that fails.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Programs of others, which a block may show beside ours.
 const NOT_OURS: [&str; 2] = ["install", "timeout"];
 
@@ -69,6 +72,8 @@ impl Desk {
         command
             .args(words)
             .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
             .env("BTBLOCKER_STATE_DIR", self.folder.path().join("state"))
             .env(
                 "BTBLOCKER_CONTROL_SOCKET",
@@ -89,19 +94,24 @@ impl Desk {
     /// Starts the daemon and returns when it is ready.
     fn start(&self, line: &str) -> Child {
         let mut daemon = self.command(line).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(daemon.stderr.take().unwrap());
+        let (send, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // Somebody has to read what it says when nobody listens any more, too.
+            for text in stderr.lines().map_while(Result::ok) {
+                let _ = send.send(text);
+            }
+        });
+        let deadline = Instant::now() + PATIENCE;
         let mut said = Vec::new();
-        let mut lines = BufReader::new(daemon.stderr.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
-        for text in lines.by_ref() {
+        while let Ok(text) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             let ready = text.contains("ready: ");
             said.push(text);
             if ready {
-                // Somebody has to read what it says further.
-                std::thread::spawn(move || lines.count());
                 return daemon;
             }
         }
+        let _ = daemon.kill();
         let status = daemon.wait().unwrap();
         panic!("{line}: {status}, not ready: {said:#?}");
     }

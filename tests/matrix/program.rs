@@ -34,6 +34,8 @@ impl Program {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_btblocker"));
         command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
             .args(words)
             .args(self.backend.options)
             .args(["--interface", &self.interfaces])

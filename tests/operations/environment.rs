@@ -6,6 +6,7 @@ use std::process::Command;
 fn config(variables: &[(&str, &str)]) -> (String, String, Option<i32>) {
     let output = Command::new(env!("CARGO_BIN_EXE_btblocker"))
         .arg("config")
+        .env_clear()
         .envs(variables.iter().copied())
         .output()
         .unwrap();

@@ -78,6 +78,8 @@ impl Daemon {
             .args(["--interface", &interfaces.join(",")])
             .args(["--control-socket=", "--state-dir="])
             .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
