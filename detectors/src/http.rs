@@ -6,7 +6,7 @@
 //! | `webseed` | `info_hash` of exactly 20 bytes and a numeric `piece` (BEP 17) | conclusive |
 //! | `scrape` | a path with `scrape` and an `info_hash` of exactly 20 bytes | strong |
 //! | `persistent-seed` | `/data?fid=` and `size=` (BitComet) | strong |
-//! | `answer` | a body that is a bencoded dictionary with `interval` and whole entries in `peers` or `peers6` | strong; conclusive after an announce |
+//! | `answer` | a body that is a bencoded dictionary with `interval` and whole entries in `peers` or `peers6` | strong; conclusive after an announce, or when nothing of who asked was seen |
 //! | `scrape-answer` | the same with `files` of 20-byte keys | strong; conclusive after the matching request |
 //! | `websocket-announce` | a frame of JSON with `announce`, `info_hash`, `peer_id` and `offers` | conclusive |
 //! | `torrent-file` | a body that is a torrent file, or its beginning | weak |
@@ -30,6 +30,8 @@ pub(crate) enum Asked {
     /// Nothing of a tracker.
     #[default]
     Nothing,
+    /// Nobody knows: the capture has nothing of who asked.
+    Unseen,
     /// An announce.
     Announce,
     /// A scrape.
@@ -194,7 +196,7 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
         _ => {}
     });
     let (rule, is_certain) = if interval && peers {
-        ("answer", asked == Asked::Announce)
+        ("answer", matches!(asked, Asked::Announce | Asked::Unseen))
     } else if files {
         ("scrape-answer", asked == Asked::Scrape)
     } else {
@@ -468,6 +470,13 @@ mod tests {
                 Asked::Nothing,
                 Some(("answer", Confidence::Strong)),
                 0,
+            ),
+            (
+                "not seen what was asked",
+                compact,
+                Asked::Unseen,
+                Some(("answer", Confidence::Conclusive)),
+                1,
             ),
             (
                 "cut entries",

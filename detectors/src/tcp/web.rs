@@ -23,7 +23,8 @@ impl TcpInspector {
                 self.emit_some(evidence, context);
                 http::head_end(bytes, at)
             } else if rest.starts_with(b"HTTP/1.") {
-                if let Some(evidence) = http::answer(rest, side, self.asked, context.findings) {
+                let asked = self.answered(side);
+                if let Some(evidence) = http::answer(rest, side, asked, context.findings) {
                     self.emit(evidence, context);
                 }
                 // A tracker's body ends with its flow or before the next answer's segment.
@@ -43,6 +44,15 @@ impl TcpInspector {
         }
     }
 
+    /// What an answer of `side` is to.
+    fn answered(&mut self, side: Side) -> Asked {
+        if self.direction(side.other()).spoke() {
+            self.asked
+        } else {
+            Asked::Unseen
+        }
+    }
+
     fn emit_some(&mut self, evidence: Option<Evidence>, context: &mut Context<'_>) {
         if let Some(evidence) = evidence {
             self.emit(evidence, context);
@@ -59,7 +69,7 @@ impl TcpInspector {
                 evidence
             })
         } else if bytes.starts_with(b"HTTP/1.") {
-            http::answer(bytes, side, self.asked, context.findings)
+            http::answer(bytes, side, self.answered(side), context.findings)
         } else if self.asked == Asked::WebSocket {
             http::websocket(bytes, side).and_then(|(evidence, _)| evidence)
         } else {
