@@ -342,6 +342,7 @@ fn a_flood_of_evidence_hides_no_download() {
 }
 
 #[test]
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 fn a_flood_that_fills_every_table_takes_the_memory_that_is_stated() {
     let capture = tempfile::Builder::new().suffix(".pcap").tempfile().unwrap();
     std::fs::write(capture.path(), utp_flood(300_000)).unwrap();
