@@ -397,24 +397,6 @@ fn the_device_any_captures_all_interfaces() {
 }
 
 #[test]
-fn a_filter_that_does_not_compile_is_left_out() {
-    in_namespace(|| {
-        veth("watched", "peer");
-        let options = LiveOptions {
-            filter: Some("no such words".to_owned()),
-            ..LiveOptions::default()
-        };
-        let watched = Watched::new("watched", 3, &options);
-        watched.expect_status(&CaptureStatus::Running);
-        let mut wire = Wire::at("peer");
-        let arp = ethernet(0x0806, &[7; 28]);
-        wire.send(&arp);
-        wire.send(&ethernet(0x0800, &plain(b"last")));
-        assert!(watched.frames_until(b"last").contains(&arp));
-    });
-}
-
-#[test]
 fn long_frames_are_cut_and_keep_their_length() {
     in_namespace(|| {
         veth("watched", "peer");

@@ -253,18 +253,18 @@ impl Device {
             .snaplen(i32::try_from(options.snaplen).unwrap_or(i32::MAX))
             .buffer_size(i32::try_from(options.ring_bytes).unwrap_or(i32::MAX))
             .timeout(i32::try_from(millis).unwrap_or(i32::MAX))
-            .promisc(options.promiscuous)
+            // A router gets everything it forwards anyway.
+            .promisc(false)
             .open()
             .and_then(Capture::setnonblock)
             .map_err(refused)?;
-        if let Some(filter) = &options.filter
-            && let Err(error) = capture.filter(filter, true)
-        {
-            log::warn!("{name}: capturing without a kernel filter, {filter:?} cannot be used: {error}");
+        if let Err(error) = capture.filter(KERNEL_FILTER, true) {
+            log::warn!(
+                "{name}: capturing without a kernel filter, {KERNEL_FILTER:?} cannot be used: {error}"
+            );
         }
         let link = LinkType::from_number(capture.get_datalink().0);
         if let Some(early_exit) = options.early_exit.get(usize::from(number))
-            && options.filter.as_deref() == Some(KERNEL_FILTER)
             && let Err(error) = early_exit.attach(capture.as_fd(), link)
         {
             log::warn!("{name}: capturing without early exit: {error}");

@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 /// The kernel filter. It drops what is certainly of no use and passes everything else, so VLAN, QinQ, PPPoE,
-/// MPLS, tunnels, fragments and extension headers need no word here, and it compiles on every link type. The filter of
-/// the early exit drops the same.
+/// MPLS, tunnels, fragments and extension headers need no word here, and it compiles on every link type that is read;
+/// on others all is captured, with a warning. The filter of the early exit drops the same.
 pub const KERNEL_FILTER: &str = "not (arp or icmp or icmp6 or ip proto 50 or ip6 proto 50)";
 
 /// How to capture. One value serves all interfaces.
@@ -23,11 +23,6 @@ pub struct LiveOptions {
     /// Longest time that the kernel keeps a frame before it hands its block over; at least 1 ms. Default 2 ms:
     /// the mean delay of a ban is half of it, and a quiet link costs at most 500 wake-ups a second.
     pub timeout: Duration,
-    /// Also frames that are not for this machine. Default off: a router gets everything it forwards anyway.
-    pub promiscuous: bool,
-    /// A filter for the kernel (`pcap-filter(7)`), default [`KERNEL_FILTER`]. One that does not compile on an
-    /// interface is left out there, with a warning.
-    pub filter: Option<String>,
     /// Group of captures on one interface that share its frames by a symmetric hash of the flow
     /// (PACKET_FANOUT_HASH of `packet(7)`), so that both directions come to one of them. Default none.
     pub fanout: Option<u16>,
@@ -35,7 +30,7 @@ pub struct LiveOptions {
     /// error.
     pub wait_for_interface: bool,
     /// Where flows end in the kernel, by the number of the interface; those without one get all frames. Loaded for
-    /// `snaplen`; acts only beside [`KERNEL_FILTER`]. Default none.
+    /// `snaplen`. Default none.
     pub early_exit: Vec<EarlyExit>,
 }
 
@@ -45,8 +40,6 @@ impl Default for LiveOptions {
             ring_bytes: 16 * 1024 * 1024,
             snaplen: 4352,
             timeout: Duration::from_millis(2),
-            promiscuous: false,
-            filter: Some(KERNEL_FILTER.to_owned()),
             fanout: None,
             wait_for_interface: false,
             early_exit: Vec::new(),
@@ -92,4 +85,18 @@ pub enum CaptureError {
         #[source]
         source: io::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pcap::{Capture, Linktype};
+
+    #[test]
+    fn the_kernel_filter_compiles_on_every_link_type_that_is_read() {
+        for number in [0, 1, 9, 12, 50, 51, 108, 113, 276] {
+            let link = Capture::dead(Linktype(number)).unwrap();
+            assert!(link.compile(KERNEL_FILTER, true).is_ok(), "{number}");
+        }
+    }
 }
