@@ -42,7 +42,8 @@ fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// Names behind `crate::` in the code part of a file (comments and doc links do not bind).
+/// Names behind `crate::` in the code part of a file (comments and doc links do not bind); empty where several are taken
+/// at once.
 fn imports(text: &str) -> Vec<String> {
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let mut found = Vec::new();
@@ -86,6 +87,12 @@ fn imports_point_down() {
                 }
                 Some(other) if other == own && name != module => {
                     wrong.push(format!("{} imports {name}, its sibling", inside.display()));
+                }
+                None if name.is_empty() => {
+                    wrong.push(format!(
+                        "{} imports several modules at once; a line for each is read here",
+                        inside.display()
+                    ));
                 }
                 _ => {}
             }
