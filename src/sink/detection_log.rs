@@ -179,6 +179,8 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::super::detection::example;
     use super::*;
     use crate::event::ShowInfoHash;
@@ -193,6 +195,14 @@ mod tests {
                 max_size: 1 << 20,
                 keep: 1,
             },
+        }
+    }
+
+    fn wait_for_drops(log: &DetectionLog, count: u64) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while log.dropped() < count {
+            assert!(Instant::now() < deadline, "{count} entries are counted");
+            std::thread::yield_now();
         }
     }
 
@@ -223,9 +233,7 @@ mod tests {
         let log = DetectionLog::start(options(missing.join("log")), home).unwrap();
         log.write(example(b"lost"));
         log.write(example(b"lost"));
-        while log.dropped() < 2 {
-            std::thread::yield_now();
-        }
+        wait_for_drops(&log, 2);
         std::fs::create_dir(&missing).unwrap();
         log.write(example(b"kept"));
         log.finish();
@@ -235,9 +243,7 @@ mod tests {
         let (home, _returned) = crossbeam_channel::bounded(10);
         let log = DetectionLog::start(options("/dev/full".into()), home).unwrap();
         log.write(example(b"lost"));
-        while log.dropped() < 1 {
-            std::thread::yield_now();
-        }
+        wait_for_drops(&log, 1);
         log.finish();
     }
 

@@ -250,6 +250,7 @@ fn evidence_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::event::{PacketSender, Packets, packets};
@@ -365,7 +366,9 @@ mod tests {
         let files = EvidenceFiles::start(options(&folder)).unwrap();
         write(&files, &packets, 1);
         write(&files, &packets, 2);
+        let deadline = Instant::now() + Duration::from_secs(10);
         while files.dropped() < 2 {
+            assert!(Instant::now() < deadline, "both files are counted");
             std::thread::yield_now();
         }
         fs::remove_file(&folder).unwrap();
