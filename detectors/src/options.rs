@@ -15,7 +15,7 @@ pub enum Sensitivity {
 }
 
 /// Tunables of the inspectors. One value serves all flows of an interface.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     enabled: u32,
     /// How much certainty statistical tests demand.

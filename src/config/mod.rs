@@ -522,3 +522,24 @@ pub struct TechniqueName(pub Technique);
 /// The id of a byte signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignatureId(pub &'static str);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::LiveOptions;
+
+    #[test]
+    fn defaults_are_those_of_the_layers_below() {
+        let config = Config::default();
+        assert_eq!(config.policy(), Policy::default());
+        assert_eq!(
+            config.inspector_options(),
+            btblocker_detectors::Options::default()
+        );
+        let live = LiveOptions::default();
+        assert_eq!(
+            (config.buffer_size, config.snaplen, config.capture_delay),
+            (live.ring_bytes, live.snaplen, live.timeout)
+        );
+    }
+}

@@ -63,7 +63,7 @@ impl FromStr for BanTarget {
 }
 
 /// What the judge decides by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Which end is banned.
     pub target: BanTarget,
