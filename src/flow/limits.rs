@@ -30,8 +30,8 @@ pub const REARM_MICROS: u64 = 30_000_000;
 /// Slots that are looked at for expiry in one sweep. A late sweep only delays the counter and the memory: a look-up
 /// never returns an expired flow.
 pub const SWEEP: u32 = 64;
-/// Packet time between sweeps: the default number of flows is gone through in four seconds, a million in 16, at any
-/// rate of packets.
+/// Packet time between sweeps, of which there is one for a block of the ring or a batch at most: while these come faster
+/// than that, the default number of flows is gone through in four seconds, a million in 16.
 pub const SWEEP_MICROS: u64 = 1_000;
 /// Slots among which the flow to evict is chosen: enough to meet a half-open or settled one during a flood,
 /// few enough to cost less than a microsecond.

@@ -7,7 +7,7 @@ pub enum LinkType {
     Null,
     /// Ethernet (1).
     Ethernet,
-    /// Raw IPv4 or IPv6 (12, 101, 228, 229).
+    /// Raw IPv4 or IPv6 (12, 14, 101, 228, 229).
     Raw,
     /// OpenBSD loopback, 4-byte address family in network byte order (108).
     Loop,

@@ -35,7 +35,7 @@ pub(super) struct ElementBatch<'a> {
 }
 
 impl<'a> ElementBatch<'a> {
-    /// Bans (with a timeout) and unbans (without) of elements that belong into `set`, at most 1,024.
+    /// Bans (with a timeout) and unbans (without) of elements that belong into `set`, at most 256.
     pub(super) fn new(
         set: &'a SetSpec,
         changes: impl IntoIterator<Item = (Element, Option<Timeout>)>,

@@ -89,6 +89,7 @@ struct Counters {
     unused: [u64; 6],
 }
 
+const _: () = assert!(size_of::<Counters>() == 64);
 // SAFETY: 64 bytes as `struct counters`, of which the atomics are read.
 unsafe impl Value for Counters {}
 

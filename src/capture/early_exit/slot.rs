@@ -28,6 +28,7 @@ pub(super) struct Slot {
     unused: u64,
 }
 
+const _: () = assert!(size_of::<Slot>() == 64);
 // SAFETY: 64 bytes as `struct slot`, of which the atomics are read.
 unsafe impl Value for Slot {}
 

@@ -18,7 +18,7 @@ use crate::metrics::Counters;
 use crate::overview::{Ban, History, Host, Hosts, Overview, TechniqueCounts, Totals, Treatment, report_page};
 
 /// Hosts that are remembered, and hosts and bans that are shown, of one replay at most.
-const SHOWN: usize = 1_024;
+const REMEMBERED: usize = 1_024;
 /// How a report begins.
 const BEGIN: &[u8] = b"<!doctype html>";
 
@@ -38,7 +38,7 @@ impl Watcher {
     /// For hosts only, or for a report.
     pub(super) fn new(for_report: bool) -> Self {
         Self {
-            hosts: Hosts::new(SHOWN),
+            hosts: Hosts::new(REMEMBERED),
             history: for_report.then(History::whole),
             totals: Totals::default(),
             verdicts: VecDeque::new(),
@@ -59,7 +59,7 @@ impl Watcher {
         if outcome == Outcome::Banned {
             self.verdicts.push_back((verdict.because.at, true));
             let element = manager.element_for(verdict.address);
-            if self.bans.len() < SHOWN
+            if self.bans.len() < REMEMBERED
                 && let Some(record) = manager.record(element)
             {
                 self.bans.push(Ban::new(element, record, now));
@@ -95,7 +95,7 @@ impl Watcher {
         manager: &Manager,
     ) -> Vec<Host> {
         let is_banned = |address: IpAddr| manager.covering(Element::host(address)).is_some();
-        self.hosts.view(SHOWN, info_hashes, origin, is_banned)
+        self.hosts.view(REMEMBERED, info_hashes, origin, is_banned)
     }
 
     /// Everything that a report shows of this replay.
