@@ -2,13 +2,14 @@
 //! (address translation, flow offload, accepted states) goes on for them.
 //!
 //! Over ctnetlink (`linux/netfilter/nfnetlink_conntrack.h`, Linux 2.6.14, `nf_conntrack_netlink`), in a thread of
-//! its own: the kernel has no deletion by address, so the table is listed, at most four times a second whatever
-//! is asked, and what matches deleted one by one. Bans do not depend on it: where connections are not tracked
-//! nothing is done, and a failure is a debug line.
+//! its own: the kernel has no deletion by address, so the table is listed, at most four times a second for however
+//! many, and what matches deleted one by one. Bans do not depend on it: where connections are not tracked nothing is
+//! done, and a failure is a debug line.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -31,8 +32,8 @@ const V6_SOURCE: u16 = 3;
 const V6_DESTINATION: u16 = 4;
 const NESTED: u16 = libc::NLA_F_NESTED as u16;
 
-/// Elements that wait at most; more are left out.
-const WAITING: usize = 4_096;
+/// Elements that wait at most, as many as are banned by default: all of them, when all are put back. More are left out.
+const WAITING: usize = 65_536;
 /// Least time between two listings of the table.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Number of tracked connections; absent where nothing is tracked.
@@ -41,7 +42,8 @@ const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 /// The thread that ends entries.
 #[derive(Debug)]
 pub struct Conntrack {
-    queue: Sender<Element>,
+    waiting: Arc<Mutex<Banned>>,
+    wake: Sender<()>,
 }
 
 impl Conntrack {
@@ -50,27 +52,34 @@ impl Conntrack {
     /// # Errors
     /// When the system has no thread left.
     pub fn start() -> io::Result<Self> {
-        let (queue, inbox) = crossbeam_channel::bounded(WAITING);
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        let waiting = Arc::<Mutex<Banned>>::default();
+        let theirs = Arc::clone(&waiting);
         std::thread::Builder::new()
             .name("conntrack".to_owned())
-            .spawn(move || work(&inbox))?;
-        Ok(Self { queue })
+            .spawn(move || work(&woken, &theirs))?;
+        Ok(Self { waiting, wake })
     }
 
-    /// Has the entries of a host or network ended soon. Never blocks; what there is no room for is left out.
+    /// Has the entries of a host or network ended soon. Never waits for the kernel; what there is no room for is left
+    /// out.
     pub fn cut(&self, element: Element) {
-        if self.queue.try_send(element).is_err() {
+        if !lock(&self.waiting).add(element) {
             log::debug!("conntrack: entries of {element} are left to run out");
         }
+        // If it is woken already, it takes this one as well.
+        let _ = self.wake.try_send(());
     }
 }
 
-fn work(inbox: &Receiver<Element>) {
+fn lock(waiting: &Mutex<Banned>) -> MutexGuard<'_, Banned> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn work(woken: &Receiver<()>, waiting: &Mutex<Banned>) {
     let mut channel = Channel::new();
-    while let Ok(first) = inbox.recv() {
-        let mut banned = Banned::default();
-        banned.add(first);
-        inbox.try_iter().for_each(|element| banned.add(element));
+    while let Ok(()) = woken.recv() {
+        let banned = std::mem::take(&mut *lock(waiting));
         match cut(&mut channel, &banned) {
             Ok(0) => {}
             Ok(count) => log::debug!("conntrack: {count} entries ended"),
@@ -83,20 +92,27 @@ fn work(inbox: &Receiver<Element>) {
 /// Whose entries are to end.
 #[derive(Debug, Default)]
 struct Banned {
-    hosts: HashSet<IpAddr>,
-    networks: Vec<Element>,
+    elements: HashSet<Element>,
+    /// The prefix lengths among them, which are few however many they are.
+    lengths: BTreeSet<u8>,
 }
 
 impl Banned {
-    fn add(&mut self, element: Element) {
-        if element.is_host() {
-            self.hosts.insert(element.address());
-        } else {
-            self.networks.push(element);
+    /// Whether there was room.
+    fn add(&mut self, element: Element) -> bool {
+        let has_room = self.elements.len() < WAITING;
+        if has_room {
+            self.elements.insert(element);
+            self.lengths.insert(element.prefix_len());
         }
+        has_room
     }
     fn contains(&self, address: IpAddr) -> bool {
-        self.hosts.contains(&address) || self.networks.iter().any(|network| network.contains(address))
+        let mut around = self
+            .lengths
+            .iter()
+            .filter_map(|len| Element::network(address, *len));
+        around.any(|element| self.elements.contains(&element))
     }
 }
 
@@ -185,6 +201,25 @@ mod tests {
     }
 
     #[test]
+    fn as_many_as_are_banned_wait_and_no_more() {
+        let mut banned = Banned::default();
+        let network = |number: usize| {
+            let address = Ipv6Addr::from_bits((0x2001_0db8 << 96) + ((number as u128) << 64));
+            Element::network(address.into(), 64).unwrap()
+        };
+        assert!((0..WAITING).all(|number| banned.add(network(number))));
+        assert!(!banned.add(network(WAITING)));
+        for (address, is_in) in [
+            ("2001:db8::1", true),
+            ("2001:db8:0:ffff::1", true),
+            ("2001:db8:1::1", false),
+            ("32.1.13.184", false),
+        ] {
+            assert_eq!(banned.contains(address.parse().unwrap()), is_in, "{address}");
+        }
+    }
+
+    #[test]
     fn entries_match_by_either_end_of_either_direction() {
         let mut message = Message::new(SUBSYSTEM, GET, 0, 2);
         tuple(&mut message, TUPLE_ORIGINAL, [10, 8, 0, 7], [192, 0, 2, 1]);
@@ -200,7 +235,7 @@ mod tests {
             ("2001:db8::/32", false),
         ] {
             let mut banned = Banned::default();
-            banned.add(element.parse().unwrap());
+            assert!(banned.add(element.parse().unwrap()));
             let entry = matching(Attributes::of(&bytes[20..]), &banned);
             assert_eq!(entry.is_some(), matches, "{element}");
             if let Some(entry) = entry {

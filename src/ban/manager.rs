@@ -121,6 +121,8 @@ pub struct Manager {
     unchecked: Vec<Element>,
     /// Bans that it has put back.
     put_back: usize,
+    /// Bans that the kernel may not have enforced for a while, and that nobody was told of.
+    absent: BTreeSet<Element>,
     /// Bans that ran out and that nobody was told of.
     ended: Vec<Element>,
     history: History,
@@ -142,6 +144,7 @@ impl Manager {
             refused: BTreeSet::new(),
             unchecked: Vec::new(),
             put_back: 0,
+            absent: BTreeSet::new(),
             ended: Vec::new(),
             history: History::new(policy.escalation, policy.max_bans),
             brake: Brake::new(policy.max_bans_per_minute),
@@ -370,6 +373,8 @@ impl Manager {
                 times: 1,
             };
             self.active.insert(entry.element, record);
+            // Its rules may have been missing.
+            self.absent.insert(entry.element);
         }
         self.changed |= !held.is_empty();
         Ok(held.len())
@@ -394,6 +399,7 @@ impl Manager {
             {
                 self.active.insert(element, record);
                 self.mark(element);
+                self.absent.insert(element);
                 anew += 1;
             }
         }
@@ -424,6 +430,15 @@ impl Manager {
         std::mem::take(&mut self.ended)
     }
 
+    /// Bans that the kernel enforces again since the last call: what began before goes on unless it is ended.
+    pub fn take_put_back(&mut self) -> Vec<Element> {
+        let absent = std::mem::take(&mut self.absent).into_iter();
+        let (waiting, back) = absent.partition(|element| self.is_waiting(*element));
+        self.absent = waiting;
+        let is_banned = |element: &Element| self.is_banned(*element);
+        BTreeSet::into_iter(back).filter(is_banned).collect()
+    }
+
     /// Whether the element is to be banned at this time, and the kernel may not know it yet.
     pub fn is_banned(&self, element: Element) -> bool {
         self.active.contains(&element)
@@ -432,19 +447,6 @@ impl Manager {
     /// Bans in force, in no order.
     pub fn active(&self) -> impl ExactSizeIterator<Item = (Element, &Record)> {
         self.active.iter()
-    }
-
-    /// Lifts all bans that this manager knows of.
-    ///
-    /// # Errors
-    /// The backend's, unchanged.
-    pub fn clear(&mut self, now: Duration) -> Result<usize, BackendError> {
-        let all: Vec<Element> = self.active.elements().collect();
-        for element in &all {
-            self.unban(*element);
-        }
-        self.flush(now)?;
-        Ok(all.len())
     }
 
     fn mark(&mut self, element: Element) {

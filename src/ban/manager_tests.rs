@@ -365,7 +365,12 @@ fn what_others_removed_comes_back_with_its_remaining_time() {
         (state.now, state.is_missing) = (secs(30), true);
         state.held.clear();
     }
+    assert_eq!(manager.take_put_back(), []);
     assert_eq!(manager.reconcile(secs(30)).unwrap(), 1);
+    assert_eq!(
+        (manager.take_put_back(), manager.take_put_back()),
+        (vec![one(7)], vec![])
+    );
     assert!(!set.state().is_missing);
     assert_eq!(set.remaining(one(7)), Some(70));
 }
@@ -431,7 +436,12 @@ fn a_missing_set_is_made_at_once_and_everything_is_put_back() {
         state.held.clear();
     }
     ban(&mut manager, host(8), 1);
-    manager.flush(secs(1)).unwrap();
+    set.state().refuses = Some(one(7));
+    assert!(manager.flush(secs(1)).is_err());
+    assert_eq!(manager.take_put_back(), [one(8)], "the other is not back yet");
+    set.state().refuses = None;
+    manager.reconcile(secs(2)).unwrap();
+    assert_eq!(manager.take_put_back(), [one(7)]);
     assert_eq!(set.state().held.len(), 2);
 }
 
@@ -559,8 +569,7 @@ fn bans_of_an_earlier_run_are_taken_over() {
     assert_eq!(set.remaining(one(9)), None);
     assert!(manager.active().all(|(_, record)| record.flows == 4));
     assert_eq!(ban(&mut manager, host(7), 1), Outcome::Cached);
-    assert_eq!(manager.clear(secs(2)).unwrap(), 2);
-    assert!(set.state().held.is_empty());
+    assert_eq!(manager.take_put_back(), [one(7), one(8)]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Ends what the kernel tracks of newly banned hosts, after it has taken the bans.
+//! Ends what the kernel tracks of hosts that are banned, or banned again, after it has taken the bans.
 
 use std::io;
 
@@ -26,7 +26,7 @@ impl Connections {
         })
     }
 
-    /// The kernel has taken a ban.
+    /// The kernel has taken a ban, or holds it again.
     pub(super) fn cut(&self, element: Element) {
         #[cfg(any(feature = "ipset", feature = "nftables"))]
         if let Some(conntrack) = &self.conntrack {

@@ -16,6 +16,8 @@ pub(super) enum Decision {
     Unban,
     /// To lift its ban because it is never banned any more.
     Exempt,
+    /// To lift its ban because the daemon stops.
+    Stop,
 }
 
 impl Decision {

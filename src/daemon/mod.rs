@@ -458,6 +458,9 @@ impl Daemon {
                 self.tell.expired(element);
             }
         }
+        for element in self.manager.take_put_back() {
+            self.connections.cut(element);
+        }
         for (element, decision, fate) in self.decided.settle(&self.manager) {
             if fate == Fate::Taken && decision.bans() {
                 self.connections.cut(element);
@@ -520,6 +523,24 @@ impl Daemon {
         self.storm = storm;
     }
 
+    /// Lifts all bans at the end (`cleanup_on_stop`), and tells those whose end the kernel has taken.
+    fn lift_all(&mut self) {
+        let all: Vec<Element> = self.manager.active().map(|(element, _)| element).collect();
+        for element in &all {
+            self.manager.unban(*element);
+            self.decided.add(*element, Decision::Stop);
+        }
+        match self.manager.flush(self.start.elapsed()) {
+            Ok(()) => info!("{} bans lifted (cleanup_on_stop)", all.len()),
+            Err(error) => error!("bans cannot be lifted: {:#}", anyhow::Error::from(error)),
+        }
+        for (element, decision, fate) in self.decided.settle(&self.manager) {
+            if fate == Fate::Taken {
+                self.tell.settled(element, &decision, fate);
+            }
+        }
+    }
+
     fn end(&mut self) {
         let total = self.board.total();
         info!(
@@ -530,10 +551,7 @@ impl Daemon {
             total.queue_dropped_frames + total.batch_missing_frames
         );
         if self.config.cleanup_on_stop {
-            match self.manager.clear(self.start.elapsed()) {
-                Ok(lifted) => info!("{lifted} bans lifted (cleanup_on_stop)"),
-                Err(error) => error!("bans cannot be lifted: {:#}", anyhow::Error::from(error)),
-            }
+            self.lift_all();
             // A program that is pinned would look at every packet for nobody.
             if self.config.holder() == BackendKind::Xdp
                 && let Err(error) = self.manager.backend().teardown()

@@ -177,6 +177,7 @@ impl Tell {
             }
             (Fate::Taken, Decision::Unban) => self.unbanned(host, "by command"),
             (Fate::Taken, Decision::Exempt) => self.unbanned(host, "it is never banned any more"),
+            (Fate::Taken, Decision::Stop) => self.unbanned(host, "btblocker stops (cleanup_on_stop)"),
             (Fate::Refused, _) if decision.bans() => {
                 self.counts.refused.count();
                 warn!(host, trouble = "kernel"; "{host} not banned yet: the kernel does not take the ban; trying again");

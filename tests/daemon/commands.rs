@@ -510,7 +510,7 @@ fn connections_of_a_banned_host_are_forgotten() {
             hosts.map(|host| table.contains(&format!("dst={host} ")))
         };
         assert_eq!(tracked(), [true; 4]);
-        let _daemon = lab.start(&[]);
+        let daemon = lab.start(&[]);
         for (host, left) in [
             ("192.0.2.9", [false, true, true, true]),
             ("2001:db8::9", [false, true, false, true]),
@@ -520,5 +520,30 @@ fn connections_of_a_banned_host_are_forgotten() {
                 tracked() == left
             });
         }
+        // What begins while somebody else has taken away what drops it does not outlive that.
+        let begin = || {
+            let _ = sockets[0].send_to(b"x", "192.0.2.9:9");
+            tracked()[0]
+        };
+        for deed in [
+            "nft delete element inet btblocker torrent_block '{ 192.0.2.9 }' || true",
+            "nft flush chain inet btblocker output || true",
+            "nft delete table inet btblocker || true",
+        ] {
+            wait_for(deed, || {
+                sh(deed);
+                begin()
+            });
+            wait_for("the entry goes with the ban's return", || !tracked()[0]);
+        }
+        daemon.terminate();
+        for deed in ["flush chain inet btblocker output", "delete table inet btblocker"] {
+            sh(&format!("nft {deed}"));
+            assert!(begin());
+            let daemon = lab.start(&[]);
+            wait_for("the entry goes with the next start", || !tracked()[0]);
+            daemon.terminate();
+        }
+        assert!(tracked()[1]);
     });
 }

@@ -355,6 +355,34 @@ fn programs_are_run_without_a_shell() {
 }
 
 #[test]
+fn ends_by_cleanup_on_stop_are_told() {
+    in_namespace(|| {
+        cable();
+        let folder = tempfile::tempdir().unwrap();
+        let (script, said) = program(folder.path());
+        let (url, requests) = recorder(&[]);
+        let on_unban = format!("{script}, {{address}}, {{reason}}");
+        let arguments = ["--cleanup-on-stop", "--webhook-url", &url];
+        let mut daemon = Daemon::start(&[&arguments[..], &["--on-unban", &on_unban]].concat());
+        play("bt-libtorrent-plain-v4");
+        daemon.wait_for(&format!("banned {HOST}"));
+        let (log, status) = daemon.stop();
+        let why = "btblocker stops (cleanup_on_stop)";
+        assert!(status.success());
+        assert!(
+            log.iter()
+                .any(|line| line.contains(&format!("unbanned {HOST}: {why}"))),
+            "{log:?}"
+        );
+        let told = fs::read_to_string(&said).unwrap();
+        assert!(told.contains(&format!("{HOST}|{why}|")), "{told}");
+        let bodies = requests.try_iter().map(|(_, body)| body);
+        let is_end = |body: &String| body.contains(r#""event":"unban""#) && body.contains(HOST);
+        assert!(bodies.filter(is_end).count() == 1);
+    });
+}
+
+#[test]
 fn programs_that_fail_or_hang_are_named_and_stop_nothing() {
     in_namespace(|| {
         cable();

@@ -31,6 +31,7 @@ impl Manager {
             Err(BackendError::Missing { .. }) if self.policy.setup => {
                 self.backend.ensure()?;
                 self.dirty.extend(self.active.elements());
+                self.absent.extend(self.active.elements());
                 self.apply_dirty(now)
             }
             outcome => outcome,
@@ -66,11 +67,18 @@ impl Manager {
     fn begin_comparing(&mut self, now: Duration) -> Result<(), BackendError> {
         self.history.prune(now);
         if !self.backend.is_untouched()? {
+            let verified = self.backend.verify();
+            let is_missing = matches!(verified, Err(BackendError::Missing { .. })) && self.policy.setup;
+            if !is_missing {
+                verified?;
+            }
             // Rules of somebody else may be enough for `verify`; where we make rules, ours are to be there.
             if self.policy.setup {
                 self.backend.ensure()?;
             }
-            self.backend.verify()?;
+            if is_missing {
+                self.absent.extend(self.active.elements());
+            }
             self.unchecked.extend(self.active.elements());
         }
         Ok(())
@@ -82,6 +90,7 @@ impl Manager {
             for element in self.backend.compare(&mut self.unchecked)? {
                 let in_force = |record: &Record| record.deadline > now;
                 if self.active.get(&element).is_some_and(in_force) {
+                    self.absent.insert(element);
                     let is_new = self.dirty.insert(element);
                     missing += usize::from(is_new && !self.refused.contains(&element));
                 }
