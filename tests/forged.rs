@@ -294,18 +294,23 @@ fn peer_exchange(
         let len = u32::try_from(body.len() + 2).unwrap();
         [&len.to_be_bytes()[..], &[20, id], body].concat()
     };
-    let greeting = [
-        b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05\x91nopqrstuvwxyz\xe123456-TR4060-abcdefghijkl".to_vec(),
-        extended(0, b"d1:md6:ut_pexi1eee"),
-    ]
-    .concat();
+    let greeting = |client: &[u8; 8]| {
+        [
+            &b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05\x91nopqrstuvwxyz\xe123456"[..],
+            client,
+            b"abcdefghijkl",
+            &extended(0, b"d1:md6:ut_pexi1eee"),
+        ]
+        .concat()
+    };
+    let (hello, reply) = (greeting(b"-TR4060-"), greeting(b"-qB4600-"));
     let exchange = extended(1, b"d5:added6:\xc6\x33\x64\x09\x20\xc47:added.f1:\0e");
     let (mut numbers, mut frames) = ([1_000_u32, 77], Vec::new());
     for (side, flags, data) in [
         (0, 0x02, &[][..]),
         (1, 0x12, &[]),
-        (0, 0x18, &greeting),
-        (1, 0x18, &greeting),
+        (0, 0x18, &hello),
+        (1, 0x18, &reply),
         (1, 0x18, &exchange),
         (0, 0x10, &[]),
     ] {

@@ -156,6 +156,11 @@ impl Sizes {
         self.samples > 0 && self.random * 4 >= self.samples * 3
     }
 
+    /// Whether any of the content looks random.
+    const fn sends_random(&self) -> bool {
+        self.random > 0
+    }
+
     /// Whether the requests of a download go this way.
     pub(crate) fn requests(&self) -> bool {
         self.asks() && self.multiples.count_ones() >= 3
@@ -216,7 +221,7 @@ pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option
     // An end that has sent nothing random has no part in it, whatever it was sent.
     let tell = |rule, confidence, speaker| {
         let evidence = Evidence::new(Technique::Entropy, rule, confidence, speaker);
-        if own.is_opaque() && other.is_opaque() {
+        if own.sends_random() && other.sends_random() {
             evidence.of_both()
         } else {
             evidence

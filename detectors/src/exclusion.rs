@@ -10,10 +10,13 @@
 //! | QUIC long     | two one bits; version 1, 2 or a draft (FF0000xx), or Google's `Qxxx`, `Txxx` | RFC 9000 sec 17.2 |
 //! | WireGuard     | type 1..=4, three zero bytes, 148, 92, 64 or 32 + 16 n bytes | WireGuard paper sec 5.4 |
 //! | DHCP          | operation 1 or 2, 0x63825363 at 236                       | RFC 2131 sec 3    |
+//! | IKE           | version 1.0 or 2.0 at 17, length at 24 = size             | RFC 7296 sec 3.1  |
 //! | DNS           | a well-formed header with one question and a name         | RFC 1035 sec 4.1  |
 //!
 //! An exclusion silences what is only strong (uTP relations, encrypted streams) in the flow. It never
 //! silences conclusive structure. Ports are not looked at: BitTorrent runs on every port.
+
+use crate::wire::u32_at;
 
 /// Whether a datagram of `wire_len` bytes certainly belongs to one of the protocols above.
 pub(crate) fn is_other_protocol(bytes: &[u8], wire_len: u32) -> bool {
@@ -42,22 +45,28 @@ pub(crate) fn is_other_protocol(bytes: &[u8], wire_len: u32) -> bool {
         [3, 0, 0, 0, ..] if wire_len == 64 => true,
         [4, 0, 0, 0, ..] if wire_len >= 32 && wire_len.is_multiple_of(16) => true,
         [1 | 2, 1 | 6, ..] if bytes.get(236..240) == Some(&[0x63, 0x82, 0x53, 0x63]) => true,
-        _ => is_dns(bytes),
+        _ => is_ike(bytes, wire_len) || is_dns(bytes),
     }
 }
 
-/// A query or an answer with exactly one question whose name is complete and printable.
+/// A whole message; its servers send back 8 bytes that anybody chooses.
+fn is_ike(bytes: &[u8], wire_len: u32) -> bool {
+    matches!(bytes.get(17), Some(0x10 | 0x20)) && u32_at(bytes, 24) == Some(wire_len)
+}
+
+/// A query or an answer with exactly one question whose name is complete. Names and classes are what anybody chooses, and
+/// come back with the answer.
 fn is_dns(bytes: &[u8]) -> bool {
-    let [_, _, _, _, 0, 1, _, _, _, _, _, _, name @ ..] = bytes else {
+    let [_, _, _, _, 0, 1, 0, _, 0, _, 0, _, name @ ..] = bytes else {
         return false;
     };
     let mut name = name;
     loop {
         name = match name {
-            [0, _, _, 0, 1 | 255, ..] => return true,
-            [length @ 1..=63, rest @ ..] => match rest.split_at_checked(usize::from(*length)) {
-                Some((label, rest)) if label.iter().all(u8::is_ascii_graphic) => rest,
-                _ => return false,
+            [0, _, _, _, _, ..] => return true,
+            [length @ 1..=63, rest @ ..] => match rest.get(usize::from(*length)..) {
+                Some(rest) => rest,
+                None => return false,
             },
             _ => return false,
         };
@@ -89,6 +98,16 @@ mod tests {
             ("old stun answer", filled(&[1, 1, 0, 0x44], 88), true),
             ("old stun error", filled(&[1, 0x11, 0, 8], 28), true),
             ("utp data with an extension", filled(&[1, 1, 0, 8], 29), false),
+            (
+                "ike",
+                [&[7; 17][..], &[0x20, 34, 8, 0, 0, 0, 0, 0, 0, 0, 28]].concat(),
+                true,
+            ),
+            (
+                "dns with any bytes in its name, and any class",
+                b"\x21\0\x81\x85\0\x01\0\0\0\0\0\0\x02\x90\xfe\0\0\x01\x12\x34".to_vec(),
+                true,
+            ),
             ("turn channel", filled(&[0x40, 1, 0, 10], 14), true),
             ("turn channel, padded", filled(&[0x40, 1, 0, 9], 16), true),
             (

@@ -40,32 +40,36 @@ pub(crate) enum Asked {
     WebSocket,
 }
 
-/// Headers, in lower case with the colon, of browsers and of proxies; no BitTorrent client that was recorded sends them.
-const FOREIGN_HEADERS: [&[u8]; 5] = [
-    b"referer:",
-    b"accept-language:",
-    b"via:",
-    b"forwarded:",
-    b"x-forwarded-for:",
-];
+/// Headers, in lower case with the colon, of those who fetch what a page names and of proxies.
+const FOREIGN_HEADERS: [&[u8]; 4] = [b"referer:", b"via:", b"forwarded:", b"x-forwarded-for:"];
 
-/// Reads a request that begins with `bytes`: what it asks, and its evidence. Of a request line that is cut, or not
-/// whole yet, only an announce is told; else `None`.
-pub(crate) fn request(bytes: &[u8], speaker: Side) -> Option<(Asked, Option<Evidence>)> {
+/// Whether a request is made for others. Browsers send the languages of their user; the HTTP libraries of some clients send `*`.
+fn is_for_others(head: &[u8]) -> bool {
+    let browses = || {
+        header(head, b"accept-language:").is_some_and(|languages| languages != b"*")
+            && header(head, b"user-agent:").is_some_and(|agent| agent.starts_with(b"Mozilla/"))
+    };
+    FOREIGN_HEADERS.iter().any(|name| header(head, name).is_some()) || browses()
+}
+
+/// Reads a request that begins with `bytes`: what it asks, and its evidence. `None` until its head is whole, unless `cut`
+/// says that no more of it is to be had; of a request line that is cut, only an announce is told.
+pub(crate) fn request(bytes: &[u8], cut: bool, speaker: Side) -> Option<(Asked, Option<Evidence>)> {
+    let head_end = memmem::find(bytes, b"\r\n\r\n");
+    if head_end.is_none() && !cut {
+        return None;
+    }
     let Some(line_end) = memmem::find(bytes, b"\r\n") else {
         let target = bytes.strip_prefix(b"GET ")?;
         let (asked, evidence) = tracker(target, true, speaker)?;
         return (asked == Asked::Announce).then_some((asked, Some(evidence)));
     };
-    let (line, head) = bytes.split_at_checked(line_end)?;
-    let head = head
-        .get(..memmem::find(head, b"\r\n\r\n").unwrap_or(head.len()))
-        .unwrap_or(head);
+    let head = bytes.get(..head_end.unwrap_or(bytes.len())).unwrap_or(bytes);
+    let (line, head) = head.split_at_checked(line_end)?;
     let target = line.split(|&byte| byte == b' ').nth(1).unwrap_or(&[]);
     let is_get = line.starts_with(b"GET ");
     if is_get && let Some((asked, mut evidence)) = tracker(target, false, speaker) {
-        let sent_for_others = FOREIGN_HEADERS.iter().any(|name| header(head, name).is_some());
-        if sent_for_others {
+        if is_for_others(head) {
             evidence.confidence = evidence.confidence.min(Confidence::Strong);
             return Some((Asked::Nothing, Some(evidence)));
         }
@@ -322,7 +326,7 @@ mod tests {
 
     fn check(name: &str, target: &str, expected: Option<(&str, Confidence)>) {
         let bytes = std::format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n");
-        let (_, evidence) = request(bytes.as_bytes(), Side::Originator).unwrap();
+        let (_, evidence) = request(bytes.as_bytes(), false, Side::Originator).unwrap();
         assert_eq!(evidence.map(|e| (e.rule, e.confidence)), expected, "{name}");
     }
 
@@ -399,14 +403,14 @@ mod tests {
         check("scrape of a page", "/scrape?url=http://example.com/", None);
         for header in [
             "Referer: http://forum.example/",
-            "accept-language: de",
+            "accept-language: de\r\nUser-Agent: Mozilla/5.0",
             "Via: 1.1 proxy",
             "X-Forwarded-For: 192.0.2.9",
         ] {
             let bytes = std::format!(
                 "GET /announce?info_hash={HASH}&peer_id={id}&port=1 HTTP/1.1\r\nHost: t\r\n{header}\r\n\r\n"
             );
-            let (asked, evidence) = request(bytes.as_bytes(), Side::Originator).unwrap();
+            let (asked, evidence) = request(bytes.as_bytes(), false, Side::Originator).unwrap();
             assert_eq!(
                 (asked, evidence.unwrap().confidence),
                 (Asked::Nothing, Confidence::Strong),
@@ -417,7 +421,7 @@ mod tests {
             "GET / HTTP/1.1\r\nReferer: http://t/announce?info_hash={HASH}&peer_id={id}&port=1\r\n\r\n"
         );
         assert_eq!(
-            request(referrer.as_bytes(), Side::Originator),
+            request(referrer.as_bytes(), false, Side::Originator),
             Some((Asked::Nothing, None))
         );
     }
@@ -428,17 +432,18 @@ mod tests {
             std::format!("GET /a?info_hash={HASH}&peer_id=-TR2940-chho92c56pul&port=51413 HTTP/1.1\r\n\r\n");
         let id_end = whole.find("&port").unwrap();
         for end in 0..whole.len() {
-            let found = request(&whole.as_bytes()[..end], Side::Originator);
+            let found = request(&whole.as_bytes()[..end], true, Side::Originator);
             assert_eq!(found.is_some(), end >= id_end, "{end}");
         }
         let page = std::format!("GET /scrape?info_hash={HASH}&x=");
-        assert_eq!(request(page.as_bytes(), Side::Originator), None);
+        assert_eq!(request(page.as_bytes(), true, Side::Originator), None);
     }
 
     #[test]
     fn user_agents_are_weak_and_upgrades_are_noticed() {
         let (_, agent) = request(
             b"GET /f HTTP/1.1\r\nuser-agent: aria2/1.36.0\r\n\r\n",
+            false,
             Side::Originator,
         )
         .unwrap();
@@ -447,7 +452,10 @@ mod tests {
             Some(("user-agent", Confidence::Weak))
         );
         let upgrade = b"GET / HTTP/1.1\r\nUpgrade: WebSocket\r\n\r\n";
-        assert_eq!(request(upgrade, Side::Originator), Some((Asked::WebSocket, None)));
+        assert_eq!(
+            request(upgrade, false, Side::Originator),
+            Some((Asked::WebSocket, None))
+        );
     }
 
     #[test]
@@ -560,8 +568,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = request(&bytes, Side::Originator);
-            let _ = request(&[b"GET /?info_hash=", &bytes[..], b"\r\n"].concat(), Side::Originator);
+            let _ = request(&bytes, true, Side::Originator);
+            let _ = request(&[b"GET /?info_hash=", &bytes[..], b"\r\n"].concat(), true, Side::Originator);
             let _ = answer(&[b"HTTP/1.1\r\n\r\nd", &bytes[..]].concat(), Side::Originator, Asked::Nothing, &mut Findings::new());
             let _ = websocket(&bytes, Side::Originator);
         }

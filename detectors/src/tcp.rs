@@ -17,7 +17,7 @@ mod web;
 use crate::entropy::{self, Sizes};
 use crate::extension::Announced;
 use crate::grammar::{self, Protocol};
-use crate::handshake::{self, RESERVED_END};
+use crate::handshake;
 use crate::http::Asked;
 use crate::randomness::{SAMPLE_BYTES, looks_random};
 use crate::recorded;
@@ -26,7 +26,7 @@ use crate::socks::{self, Negotiation};
 use crate::stream::{Direction, Flights};
 use crate::wire::holds_pair;
 use crate::{
-    Class, Confidence, Endpoint, Evidence, Findings, Options, Progress, Side, StreamBuffers, Technique,
+    Class, Confidence, Endpoint, Ends, Evidence, Findings, Options, Progress, Side, StreamBuffers, Technique,
     Timestamp, peer_message, tls,
 };
 
@@ -90,6 +90,8 @@ struct Reading {
     message: u16,
     /// Offset of the next HTTP request or answer.
     head: u16,
+    /// Digest of the peer-id that the sender has named; 0 for none.
+    peer: u32,
     /// Whether a handshake is cut before its info-hash.
     cut: bool,
     /// Whether recorded packets are copied: what follows is not the sender's own.
@@ -121,8 +123,8 @@ pub struct TcpInspector {
     judged: bool,
     /// The other product that uses the framing.
     product: Option<Class>,
-    /// Whether a handshake was seen.
-    greeted: bool,
+    /// Ends whose handshake was seen.
+    greeted: Ends,
     /// Whether messages in the clear were seen.
     plain: bool,
     /// The surest evidence so far.
@@ -158,6 +160,9 @@ impl TcpInspector {
         let side = segment.from;
         if segment.syn {
             self.direction(side).syn(segment.sequence);
+            if let Some(number) = segment.acknowledgement {
+                self.direction(side).acknowledge(number);
+            }
         }
         if segment.payload.is_empty() {
             return self.progress();
@@ -210,7 +215,7 @@ impl TcpInspector {
             };
             if !self.is_settled() {
                 self.read_segment(side, whole, &mut context);
-            } else if self.sizes(side).is_short(segment.wire_len) && (self.greeted || self.plain) {
+            } else if self.sizes(side).is_short(segment.wire_len) && (self.is_greeted() || self.plain) {
                 // Peers are still learned from messages, which end in short segments.
                 self.read_patterns(side, whole, true, &mut context);
             }
@@ -220,6 +225,11 @@ impl TcpInspector {
             self.read_sizes(side, &mut context);
         }
         self.progress()
+    }
+
+    /// Whether a handshake of any end was seen.
+    const fn is_greeted(&self) -> bool {
+        !self.greeted.is_empty()
     }
 
     /// Whether the flow is recognised beyond doubt, and told since the last [`TcpInspector::rearm`].
@@ -316,7 +326,8 @@ impl TcpInspector {
         let from = usize::from(read.saturating_sub(start).saturating_sub(OVERLAP));
         if self.protocol == Protocol::Unknown && !self.copies_packets(side, bytes.get(from..).unwrap_or(&[]))
         {
-            if read.saturating_sub(start) < SAMPLE_BYTES as u16 {
+            let negotiates = self.proxy == Proxy::Possible && self.is_negotiating(buffers);
+            if read.saturating_sub(start) < SAMPLE_BYTES as u16 && !negotiates {
                 self.name_beginning(side, bytes, context.options);
             }
             self.read_handshake(side, bytes, from, context);
@@ -402,18 +413,18 @@ impl TcpInspector {
             let found = grammar::of_start(bytes);
             // In the middle of a stream text may be content.
             let believed = found != Protocol::Text || self.direction(side).start_seen();
-            if found != Protocol::Unknown && believed && !self.greeted {
+            if found != Protocol::Unknown && believed && !self.is_greeted() {
                 self.protocol = found;
             }
         }
     }
 
-    /// Looks at the first bytes of a direction.
+    /// Looks at the first bytes of a direction: those of a peer are a handshake, or random.
     fn name_beginning(&mut self, side: Side, bytes: &[u8], options: &Options) {
         let direction = self.direction(side);
         let (whole, cut) = (direction.start_seen(), direction.is_cut());
-        self.reading(side).structured =
-            whole && bytes.len() >= RESERVED_END && !looks_random(bytes, cut, options);
+        let shakes_hands = bytes.starts_with(handshake::PREFIX) || handshake::PREFIX.starts_with(bytes);
+        self.reading(side).structured = whole && !shakes_hands && !looks_random(bytes, cut, options);
     }
 
     /// Whether the client's first byte is one of a proxy protocol.
@@ -428,7 +439,7 @@ impl TcpInspector {
         if self.protocol == Protocol::Unknown
             && !self.lent
             && self.segments <= SEALED_SEGMENTS
-            && !self.greeted
+            && !self.is_greeted()
         {
             self.name_segment(side, bytes);
         }
@@ -458,7 +469,7 @@ impl TcpInspector {
 
     /// Whether a direction that did not begin as a peer's holds recorded packets, in `bytes` or before.
     fn copies_packets(&mut self, side: Side, bytes: &[u8]) -> bool {
-        let own = !self.greeted && !self.plain;
+        let own = !self.greeted.contains(side) && !self.plain;
         let reading = self.reading(side);
         reading.recorded |= own && recorded::holds_packet(bytes);
         reading.recorded
@@ -486,7 +497,7 @@ impl TcpInspector {
 
     fn read_sizes(&mut self, side: Side, context: &mut Context<'_>) {
         let structured = self.reading.iter().any(|reading| reading.structured);
-        if self.greeted || self.plain || structured || self.protocol != Protocol::Unknown {
+        if self.is_greeted() || self.plain || structured || self.protocol != Protocol::Unknown {
             return;
         }
         for evidence in entropy::inspect(&self.sizes, side, self.is_conversation())

@@ -23,8 +23,8 @@ use crate::reported::{Reported, Sink};
 use crate::utp::Packet;
 use crate::utp_connection::{Connections, Seen};
 use crate::{
-    Class, Confidence, Evidence, Findings, Options, Progress, Side, Technique, Timestamp, dht, exclusion,
-    handshake, lsd, peer_message, signature, socks_udp, tls, udp_tracker, vuze_dht,
+    Class, Confidence, Ends, Evidence, Findings, Options, Progress, Side, Technique, Timestamp, dht,
+    exclusion, handshake, lsd, peer_message, signature, socks_udp, tls, udp_tracker, vuze_dht,
 };
 
 /// Datagrams with payload after which a flow without findings is done.
@@ -205,10 +205,10 @@ impl UdpInspector {
         let at_us = u32::try_from(datagram.at.0 & u64::from(u32::MAX)).unwrap_or_default();
         let seen = self.utp.packet(packet, from, at_us, sink.options);
         self.suspect |= seen.packets >= SUSPECT_PACKETS;
-        self.content(packet, from, &seen, sink);
         if self.excluded {
             return;
         }
+        self.content(packet, from, &seen, sink);
         let initiator = seen.initiator.unwrap_or(Side::Originator);
         let mut tell = |technique, rule, speaker| {
             let mut evidence =
@@ -242,12 +242,14 @@ impl UdpInspector {
         if packet.payload.is_empty() {
             return;
         }
+        // What somebody has a server send back may look like a connection's beginning.
+        let proven = if seen.connected { seen.proven } else { Ends::NONE };
         if let Some((_, handshake)) = handshake::find(packet.payload) {
             self.product = handshake.class;
-            sink.report(handshake.evidence(from).proving(seen.proven));
+            sink.report(handshake.evidence(from).proving(proven));
         }
         if let Some(evidence) = tls::hello(packet.payload, from) {
-            sink.report(evidence.proving(seen.proven));
+            sink.report(evidence.proving(proven));
         }
         // Every message begins with a length below 65,536; encrypted bytes rarely hold two zero bytes.
         if memmem::find(packet.payload, b"\0\0").is_none() {
@@ -268,7 +270,7 @@ impl UdpInspector {
         );
         let scanned = peer_message::scan(packet.payload).map(|hit| hit.evidence(from));
         for evidence in messages.into_iter().chain([scanned]).flatten() {
-            sink.report(evidence.of_class(self.product).proving(seen.proven));
+            sink.report(evidence.of_class(self.product).proving(proven));
         }
     }
 }

@@ -7,7 +7,7 @@
 //! | connect request   | 0      | 8    | protocol id   | 0x0000041727101980           | BEP 15 |
 //! |                   | 8      | 4    | action        | 0                            | BEP 15 |
 //! |                   | 12     | 4    | transaction   | any                          | BEP 15 |
-//! | connect response  | 0      | 4    | action        | 0; 16 bytes in all           | BEP 15 |
+//! | connect response  | 0      | 4    | action        | 0; at least 16 bytes in all, taken for an answer with 16 | BEP 15 |
 //! |                   | 4      | 4    | transaction   | echoed                       | BEP 15 |
 //! |                   | 8      | 8    | connection id | any                          | BEP 15 |
 //! | announce request  | 0      | 8    | connection id | as issued                    | BEP 15 |
@@ -21,11 +21,11 @@
 //! |                   | 92     | 4    | num_want      | -1 or 0..=10,000             | BEP 15, measured |
 //! |                   | 96     | 2    | port          | not 0                        | BEP 15 |
 //! |                   | 98     | any  | options       | 0 end, 1 nop, 2 length text  | BEP 41 |
-//! | announce response | 0      | 20   | action 1, transaction, interval, leechers, seeders | interval below 2^21, counts below 2^24 | BEP 15 |
+//! | announce response | 0      | 20   | action 1, transaction, interval, leechers, seeders | interval below 2^22, counts below 2^24 or 2^32-1 | BEP 15 |
 //! |                   | 20     | 6 n or 18 n | peers  | IPv4 or IPv6                 | BEP 15 |
 //! | scrape request    | 0      | 16   | connection id, action 2, transaction |       | BEP 15 |
 //! |                   | 16     | 20 n | info-hashes   | n in 1..=74                  | BEP 15 |
-//! | scrape response   | 0      | 8 + 12 n | action 2, transaction, counts | below 2^24 | BEP 15 |
+//! | scrape response   | 0      | 8 + 12 n | action 2, transaction, counts | below 2^24 or 2^32-1 | BEP 15 |
 //! | error             | 0      | 8 + text | action 3, transaction         | printable | BEP 15 |
 //!
 //! Certain: the 96 fixed bits of a connect request. Answers are taken only whole, and with the transaction of an open
@@ -191,6 +191,10 @@ impl Exchange {
         };
         if let (CONNECT, Some(id)) = (action, bytes.get(8..16)) {
             self.issued.remember(issue(asked, id), now_ms);
+            // More than an id is allowed, and says nothing of the answerer.
+            if datagram.wire_len != 16 {
+                return;
+            }
         }
         let short =
             u16::try_from(digest(&[&transaction.to_be_bytes()]) & u32::from(u16::MAX)).unwrap_or_default();
@@ -251,21 +255,23 @@ impl Exchange {
 
 /// Whether an answer of `wire_len` bytes, of which `bytes` were captured, has the size and the ranges of its action.
 fn is_whole(action: u32, bytes: &[u8], wire_len: u32) -> bool {
-    const INTERVAL: u32 = 1 << 21;
+    const INTERVAL: u32 = 1 << 22;
     const COUNT: u32 = 1 << 24;
     let below = |at, limit| number(bytes, at).is_none_or(|number| number < limit);
+    let count = |at| below(at, COUNT) || number(bytes, at) == Some(u32::MAX);
     let entries = |head: u32, size: u32| {
         wire_len
             .checked_sub(head)
             .is_some_and(|rest| rest.is_multiple_of(size))
     };
     match action {
-        CONNECT => wire_len == 16,
-        ANNOUNCE => entries(20, 6) && below(8, INTERVAL) && below(12, COUNT) && below(16, COUNT),
-        SCRAPE => entries(8, 12) && (8..bytes.len()).step_by(4).all(|at| below(at, COUNT)),
-        ERROR => bytes
-            .get(8..)
-            .is_some_and(|text| text.iter().all(|byte| !byte.is_ascii_control() || *byte == 0)),
+        CONNECT => wire_len >= 16,
+        ANNOUNCE => entries(20, 6) && below(8, INTERVAL) && count(12) && count(16),
+        SCRAPE => entries(8, 12) && (8..bytes.len()).step_by(4).all(count),
+        ERROR => bytes.get(8..).is_some_and(|text| {
+            text.iter()
+                .all(|byte| !byte.is_ascii_control() || b"\0\t\r\n".contains(byte))
+        }),
         _ => false,
     }
 }

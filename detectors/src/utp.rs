@@ -58,6 +58,8 @@ pub(crate) struct Packet<'a> {
     /// Microseconds from the timestamp of the last packet that the sender received to its arrival, as the
     /// difference of two unrelated clocks.
     pub(crate) difference: u32,
+    /// Bytes that the sender has room for.
+    pub(crate) window: u32,
     /// Sequence number.
     pub(crate) sequence: u16,
     /// Last sequence number received in order.
@@ -142,6 +144,7 @@ impl<'a> Packet<'a> {
             id: u16::from_be_bytes([i0, i1]),
             timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
             difference,
+            window,
             sequence: u16::from_be_bytes([s0, s1]),
             acknowledged,
             payload: rest,

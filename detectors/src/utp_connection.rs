@@ -38,8 +38,15 @@ const ECHO_BEHIND_US: i32 = 1_000_000;
 const ECHO_AHEAD_US: i32 = 100_000;
 /// How long a clock reading serves, in microseconds: keep-alives come every 29 s.
 const CLOCK_AGE_US: u32 = 60_000_000;
-/// Time over which a sender's clock is compared with that of the capture, in units of 1.024 ms.
-const WATCHED: u16 = 256;
+/// Time over which a sender's clock is compared with that of the capture, in units of 16 us, what it may be off beside a
+/// quarter, and how often it has to agree: constants and small counters stand still.
+const WATCHED: u16 = 32;
+const SLACK: u16 = 4;
+const TIMES: u8 = 2;
+/// The same time when it is begun anew.
+const TOO_LONG: u16 = 1 << 15;
+/// Least room that a receiver tells of, unless it has none.
+const LEAST_WINDOW: u32 = 256;
 /// Packets that an acknowledgement may lag behind; libutp sends at most 1 MiB ahead of it.
 const ACK_LAG: u16 = 1024;
 /// What libutp writes as the difference before it has a sample.
@@ -91,28 +98,36 @@ struct Connection {
 /// Whether the timestamps of an end, which are the same clock's in all its connections, go on with the time.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
-    /// Timestamp and capture time from which on they are compared, in units of 1.024 ms modulo 2^16.
+    /// Timestamp and capture time from which on they are compared, in units of 16 us modulo 2^16.
     since: Option<(u16, u16)>,
-    runs: bool,
+    agreed: u8,
 }
 
 impl Clock {
     const fn new() -> Self {
         Self {
             since: None,
-            runs: false,
+            agreed: 0,
         }
+    }
+
+    const fn runs(&self) -> bool {
+        self.agreed >= TIMES
     }
 
     /// Takes a packet's timestamp and capture time in microseconds.
     fn show(&mut self, timestamp: u32, at_us: u32) {
-        let units = |us: u32| u16::try_from(us >> 10 & u32::from(u16::MAX)).unwrap_or_default();
+        let units = |us: u32| u16::try_from(us >> 4 & u32::from(u16::MAX)).unwrap_or_default();
         let (timestamp, at) = (units(timestamp), units(at_us));
         let (began, then) = *self.since.get_or_insert((timestamp, at));
         let passed = at.wrapping_sub(then);
         if passed >= WATCHED {
-            self.runs |= timestamp.wrapping_sub(began).abs_diff(passed) <= passed / 4;
-            self.since = Some((timestamp, at));
+            let agrees = timestamp.wrapping_sub(began).abs_diff(passed) <= passed / 4 + SLACK;
+            self.agreed = TIMES.min(self.agreed + u8::from(agrees));
+            // A clock that goes in steps agrees over more of them.
+            if agrees || passed > TOO_LONG {
+                self.since = Some((timestamp, at));
+            }
         }
     }
 }
@@ -174,6 +189,16 @@ pub(crate) struct Connections {
     sized: u8,
 }
 
+impl Packet<'_> {
+    /// Whether this answers a syn of that sequence number, as all stacks do: with a window. Errors of remote procedures, whose
+    /// numbers a stranger chooses, have small ones there.
+    fn answers(&self, sequence: u16) -> bool {
+        self.kind == Kind::State
+            && self.acknowledged == sequence
+            && (self.window == 0 || self.window >= LEAST_WINDOW)
+    }
+}
+
 impl Connections {
     /// None seen.
     pub(crate) const fn new() -> Self {
@@ -200,7 +225,7 @@ impl Connections {
             *connection = Connection::begin(packet, from);
         }
         from.pick(&mut self.clocks).show(packet.timestamp, at_us);
-        let clocks_run = self.clocks.iter().all(|clock| clock.runs);
+        let clocks_run = self.clocks.iter().all(Clock::runs);
         self.last = u8::from(slot == 1);
         let (mut seen, follows) = connection.packet(packet, from, (at_us, clocks_run), options);
         if seen.connected && packet.kind == Kind::Data {
@@ -223,7 +248,7 @@ impl Connections {
     /// The slot to give up: an unproven one first, then the one not used last.
     fn oldest(&self) -> usize {
         let [first, second] = &self.slots;
-        let clocks_run = self.clocks.iter().all(|clock| clock.runs);
+        let clocks_run = self.clocks.iter().all(Clock::runs);
         match (first.is_connected(clocks_run), second.is_connected(clocks_run)) {
             (false, true) => 0,
             (true, false) => 1,
@@ -299,8 +324,7 @@ impl Connection {
             if let Some((initiator, sequence)) = self.syn
                 && initiator != from
                 && !self.answered
-                && packet.kind == Kind::State
-                && packet.acknowledged == sequence
+                && packet.answers(sequence)
             {
                 self.answered = true;
                 seen.answer = true;

@@ -48,9 +48,9 @@ const MAX_LEARNED: usize = 2 * 7 * 16_384;
 struct Record {
     /// The best evidence so far.
     best: Sighting,
-    /// Techniques of strong evidence so far, one bit each.
-    strong: u32,
-    /// Ends that spoke what counted.
+    /// Ways to look at the flow that gave strong evidence so far, one bit each, for each end that it involves.
+    strong: [u32; 2],
+    /// Ends that answer for what is conclusive on the flow.
     speakers: Ends,
     /// Ends whose own conduct it shows.
     involved: Ends,
@@ -66,6 +66,15 @@ struct Record {
 impl Record {
     fn corroboration(&self) -> Option<Corroboration> {
         self.verdict.map(|verdict| verdict.corroboration)
+    }
+
+    /// Ends of whose conduct two techniques give evidence.
+    fn agreed(&self) -> Ends {
+        let mut strong = self.strong;
+        let sides = [Side::Originator, Side::Responder].into_iter();
+        sides
+            .filter(|side| side.pick(&mut strong).count_ones() >= 2)
+            .fold(Ends::NONE, |ends, side| ends.union(Ends::only(side)))
     }
 
     /// Whether the evidence shows the end's own conduct: what others send to a host does not count against it.
@@ -188,7 +197,7 @@ impl Judge {
         let evidence = sighting.evidence;
         let new = || Record {
             best: *sighting,
-            strong: 0,
+            strong: [0; 2],
             speakers: Ends::NONE,
             involved: Ends::NONE,
             proven: Ends::NONE,
@@ -202,10 +211,22 @@ impl Judge {
             record.best = *sighting;
         }
         if evidence.confidence >= Confidence::Strong && evidence.class != Class::Socks {
-            record.strong |= view(evidence.technique);
+            for side in [Side::Originator, Side::Responder] {
+                if evidence.involves.contains(side) {
+                    *side.pick(&mut record.strong) |= view(evidence.technique);
+                }
+            }
         }
+        let certain = match (evidence.confidence, evidence.technique) {
+            (Confidence::Conclusive, _) => evidence.involves,
+            // What a host encrypts is its own; other bytes it may have been given.
+            (Confidence::Strong, Technique::Mse | Technique::Entropy | Technique::Socks) => {
+                Ends::only(evidence.speaker)
+            }
+            _ => Ends::NONE,
+        };
+        record.speakers = record.speakers.union(certain);
         if evidence.confidence >= Confidence::Strong {
-            record.speakers = record.speakers.union(Ends::only(evidence.speaker));
             record.involved = record.involved.union(evidence.involves);
         }
         record.proxied |= evidence.proxied || evidence.class == Class::Socks;
@@ -364,8 +385,9 @@ impl Judge {
         if sensitivity == Sensitivity::Strict {
             return None;
         }
-        if record.strong.count_ones() >= 2 {
-            return Some((Corroboration::TwoTechniques, record.involved));
+        let agreed = record.agreed();
+        if !agreed.is_empty() {
+            return Some((Corroboration::TwoTechniques, agreed));
         }
         if policy.exempts(&flow) {
             return None;
@@ -428,7 +450,7 @@ impl Judge {
         };
         let certain = match record.corroboration() {
             Some(Corroboration::None) => record.speakers,
-            Some(Corroboration::TwoTechniques) => Ends::BOTH,
+            Some(Corroboration::TwoTechniques) => record.agreed(),
             _ => return,
         };
         if record.best.evidence.class != Class::BitTorrent {

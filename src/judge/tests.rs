@@ -421,7 +421,12 @@ fn techniques_that_read_the_same_bytes_repeat_each_other_and_count_against_their
     let (tls, entropy) = (strong(Technique::Tls), strong(Technique::Entropy));
     assert_eq!(told(&[tls, entropy]), (1, vec![PEER.to_owned()]));
     let both = vec![PEER.to_owned(), CLIENT.to_owned()];
-    assert_eq!(told(&[tls, entropy.of_both()]), (1, both));
+    assert_eq!(told(&[tls.of_both(), entropy.of_both()]), (1, both));
+    // A stranger's two do not become the host's by a third that is its own.
+    let own = Evidence::new(Technique::Utp, "answer", Strong, Responder);
+    assert_eq!(told(&[tls, entropy, own]), (1, vec![PEER.to_owned()]));
+    let certain = Evidence::new(Technique::Handshake, "rule", Conclusive, Originator);
+    assert_eq!(told(&[own, certain]), (1, vec![PEER.to_owned()]));
 }
 
 #[test]

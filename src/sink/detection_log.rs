@@ -139,7 +139,7 @@ impl Writer {
     }
 
     /// Whoever names a file that cannot be written is told before a detection is lost.
-    fn prepare(&mut self) {
+    fn prepare(&self) {
         if let Err(error) = self.file.prepare() {
             error!(
                 "{}: detections cannot be written: {error}",

@@ -25,7 +25,7 @@ pub(super) struct RotatedFile {
 }
 
 impl RotatedFile {
-    /// Nothing is opened before the first write, or [`RotatedFile::prepare`].
+    /// Nothing is kept open before the first write.
     pub(super) fn new(path: &Path, rotation: Rotation) -> Self {
         Self {
             path: path.to_owned(),
@@ -34,13 +34,12 @@ impl RotatedFile {
         }
     }
 
-    /// Opens the file, so that trouble with it is known before there is something to write.
+    /// Opens the file and closes it again, so that trouble with it is known before there is something to write.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn prepare(&mut self) -> io::Result<()> {
-        self.open = Some(self.open()?);
-        Ok(())
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        self.open().map(drop)
     }
 
     /// Opens the file by its name at the next write: somebody may have moved it away.

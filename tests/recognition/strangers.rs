@@ -295,3 +295,187 @@ fn a_tracker_is_still_banned_for_two_answers_and_a_peer_for_its_own_greeting() {
     visit(&mut world, 1, 6881, &[(A, greeting), (B, answer)]);
     assert!(world.outcome().banned > 0);
 }
+
+/// A message of DNS over TCP whose only question is a name that holds a handshake in its labels.
+fn quoting_name(flags: [u8; 2]) -> Vec<u8> {
+    let handshake = handshake(b"-TR4060-abcdefghijkl");
+    let (label, rest) = handshake.split_at(20);
+    let message = [
+        &[0x12, 0x34][..],
+        &flags,
+        &[0, 1, 0, 0, 0, 0, 0, 0, 63],
+        &noise(7, 63),
+        label,
+        &[47],
+        &rest[1..],
+        &[0, 0, 0, 1, 0, 1],
+    ]
+    .concat();
+    [&(message.len() as u16).to_be_bytes()[..], &message].concat()
+}
+
+#[test]
+fn who_quotes_a_stranger_is_not_banned() {
+    let hello = handshake(b"-TR4060-abcdefghijkl");
+    let error = [
+        &b"E\0\0\0\xb0SFATAL\0VFATAL\0C22023\0Minvalid value for parameter \"replication\": \""[..],
+        &noise(8, 64),
+        &hello,
+        b"\"\0Fpostmaster.c\0\0",
+    ]
+    .concat();
+    let cases: [(&str, Vec<Step>); 5] = [
+        (
+            "a name server",
+            vec![(A, quoting_name([1, 0])), (B, quoting_name([0x81, 0x85]))],
+        ),
+        (
+            "a database",
+            vec![
+                (A, [&b"\0\0\0\x9c\0\x03\0\0replication\0"[..], &hello].concat()),
+                (B, error),
+            ],
+        ),
+        (
+            "an echo of a handshake",
+            vec![(A, hello.clone()), (B, hello.clone())],
+        ),
+        (
+            "an echo of a request",
+            vec![(A, REQUEST.to_vec()), (B, REQUEST.to_vec())],
+        ),
+        (
+            "a message broker that a stranger has greeted",
+            vec![
+                (
+                    A,
+                    [
+                        &b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a"[..],
+                        &noise(4, 64),
+                        &hello,
+                    ]
+                    .concat(),
+                ),
+                (B, b"\x20\x02\0\0".to_vec()),
+                (
+                    B,
+                    [&b"\x30\x2d\0\x1abuilding/floor/room/7/state"[..], REQUEST].concat(),
+                ),
+            ],
+        ),
+    ];
+    for (name, steps) in cases {
+        let mut world = World::new();
+        visit(&mut world, 1, 5432, &steps);
+        let outcome = world.outcome();
+        assert_eq!(outcome.banned, 0, "{name}: {outcome:?}");
+    }
+}
+
+#[test]
+fn answers_to_chosen_questions_are_no_utp() {
+    /// A uTP packet of a stranger.
+    fn packet(kind: u8, id: u16, sequence: u16, acknowledged: u16, content: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![kind << 4 | 1, 0];
+        bytes.extend(id.to_be_bytes());
+        let difference: u32 = if kind == 4 { 0 } else { 77 };
+        for word in [3_000_000_000, difference, 1 << 20] {
+            bytes.extend(u32::to_be_bytes(word));
+        }
+        bytes.extend(sequence.to_be_bytes());
+        bytes.extend(acknowledged.to_be_bytes());
+        bytes.extend(content);
+        bytes
+    }
+    let hello = handshake(b"-TR4060-abcdefghijkl");
+    let question = |flags: [u8; 2], class: u16| {
+        let head = [
+            &[0x21, 0][..],
+            &flags,
+            &[0, 1, 0, 0, 0, 0, 0, 0, 2, 0x90, 0xfe, 0, 0, 1],
+        ]
+        .concat();
+        [&head[..], &class.to_be_bytes()].concat()
+    };
+    let procedure = [&[0x21, 0, 0x12, 0x34][..], &[0, 0, 0, 1].repeat(3), &[0, 0, 0, 5]].concat();
+    let key_exchange = {
+        let mut message = [
+            &b"\x21\0\x12\x34\xb3\x11\x22\x33"[..],
+            &noise(5, 8),
+            &[0x21, 0x20, 0x22, 0x20, 0, 0, 0, 0, 0, 0, 0, 0],
+        ]
+        .concat();
+        let len = message.len() as u32;
+        message[24..28].copy_from_slice(&len.to_be_bytes());
+        message
+    };
+    for (name, id, number, request, answer) in [
+        (
+            "a name server",
+            0x8185,
+            0x1234,
+            question([1, 0], 0x1234),
+            question([0x81, 0x85], 0x1234),
+        ),
+        (
+            "a remote procedure",
+            0x1234,
+            5,
+            [&procedure[..4], &[0; 36]].concat(),
+            procedure.clone(),
+        ),
+        (
+            "a key exchange",
+            0x1234,
+            0x2220,
+            key_exchange.clone(),
+            key_exchange.clone(),
+        ),
+    ] {
+        let mut world = World::new();
+        for remote in 1..=8 {
+            let mut steps = vec![
+                (A, packet(4, id, number, 0, b"")),
+                (A, request.clone()),
+                (B, answer.clone()),
+            ];
+            let data = |n: u16| (A, packet(0, id + 1, number + n, 0, &noise(n.into(), 1_200)));
+            steps.extend((1..8).map(data));
+            steps.push((A, packet(0, id + 1, number + 9, 0, &hello)));
+            world.flow_with(remote, B, Transport::Udp, 111, &steps);
+        }
+        let outcome = world.outcome();
+        assert_eq!(outcome.banned, 0, "{name}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_browser_is_known_however_long_the_address_is_and_a_client_by_its_library() {
+    let hash = "%aa7i%c4S%0d%de%06%24%18s%da%d4%3a%b5%cc%ec%2c%e6%22";
+    let target = format!("/announce?info_hash={hash}&peer_id=-TR2940-chho92c56pul&port=6881");
+    for (padding, headers, banned) in [
+        (
+            2_000,
+            "User-Agent: Mozilla/5.0\r\nAccept-Language: de-DE,de;q=0.9",
+            false,
+        ),
+        (
+            0,
+            "User-Agent: Mozilla/5.0\r\nAccept-Language: de-DE,de;q=0.9",
+            false,
+        ),
+        (2_000, "User-Agent: node\r\nAccept-Language: *", true),
+        (0, "User-Agent: node\r\nAccept-Language: *", true),
+    ] {
+        let padding = "A".repeat(padding);
+        let request = format!("GET {target}&x={padding} HTTP/1.1\r\nHost: t\r\n{headers}\r\n\r\n");
+        let mut world = World::new();
+        world.flow(
+            Transport::Tcp,
+            8000,
+            &[(A, request.into_bytes()), (B, BAD_REQUEST.to_vec())],
+        );
+        let outcome = world.outcome();
+        assert_eq!(outcome.banned > 0, banned, "{headers}: {outcome:?}");
+    }
+}

@@ -12,10 +12,12 @@ use super::{Context, TcpInspector};
 use crate::grammar::Protocol;
 use crate::handshake::{self, HANDSHAKE_BYTES, Handshake, RESERVED_END};
 use crate::mse::{self, Exchange};
+use crate::recent::digest;
 use crate::stream::Direction;
 use crate::wire::u32_at;
 use crate::{
-    Class, Confidence, Evidence, Side, StreamBuffers, Technique, azureus, extension, peer_message, signature,
+    Class, Confidence, Ends, Evidence, Side, StreamBuffers, Technique, azureus, extension, peer_message,
+    signature,
 };
 
 impl TcpInspector {
@@ -56,7 +58,7 @@ impl TcpInspector {
         self.reading(side).cut = false;
         self.greet(side, &found, at == 0, context);
         // Only a whole handshake says where the messages begin.
-        if self.greeted
+        if self.greeted.contains(side)
             && found.confidence == Confidence::Conclusive
             && found.class == Class::BitTorrent
             && found.peer_id.is_some()
@@ -68,7 +70,7 @@ impl TcpInspector {
 
     /// Names the other products that the signature table knows by the first bytes of a stream.
     pub(super) fn read_start(&mut self, side: Side, bytes: &[u8], context: &mut Context<'_>) {
-        if self.greeted || self.product.is_some() {
+        if self.is_greeted() || self.product.is_some() {
             return;
         }
         for evidence in signature::find(Anchor::StreamStart, Transport::Tcp, bytes, side) {
@@ -82,6 +84,10 @@ impl TcpInspector {
 
     /// Tells a handshake; `first` says that nothing of its direction was seen in front of it.
     pub(super) fn greet(&mut self, side: Side, found: &Handshake, first: bool, context: &mut Context<'_>) {
+        if self.repeats(side, found) {
+            self.reading(side).recorded = true;
+            return;
+        }
         let mut evidence = found.evidence(side);
         if !self.is_conversation() {
             if found.confidence != Confidence::Conclusive {
@@ -91,11 +97,26 @@ impl TcpInspector {
                 evidence.confidence = Confidence::Strong;
             }
         }
-        self.greeted |= evidence.confidence == Confidence::Conclusive;
+        // In front of a handshake nothing stands, or an exchange of keys: this one was quoted.
+        if !first && self.reading(side).structured {
+            evidence.confidence = evidence.confidence.min(Confidence::Strong);
+        }
+        if evidence.confidence == Confidence::Conclusive {
+            self.greeted = self.greeted.union(Ends::only(side));
+        }
         self.emit(evidence, context);
         if found.class != Class::BitTorrent {
             self.product = Some(found.class);
         }
+    }
+
+    /// Whether the other end has sent a handshake with this peer-id: then `side` sends back what it gets.
+    fn repeats(&mut self, side: Side, found: &Handshake) -> bool {
+        let Some(peer_id) = found.peer_id else {
+            return false;
+        };
+        self.reading(side).peer = digest(&[&peer_id]);
+        self.reading(side).peer == self.reading(side.other()).peer
     }
 
     /// Whether both ends sent payload, by their segments or by what the other end acknowledges. In a file transfer,
@@ -145,10 +166,10 @@ impl TcpInspector {
         else {
             return;
         };
-        let sure = self.greeted || (self.is_conversation() && !self.reading(side).structured);
+        let sure = self.greeted.contains(side) || (self.is_conversation() && !self.reading(side).structured);
         if let Some(hit) = peer_message::scan(bytes) {
             // Where the capture cuts segments, it may hide that recorded packets are copied.
-            let hidden = self.direction(side).is_cut() && !self.greeted;
+            let hidden = self.direction(side).is_cut() && !self.is_greeted();
             if hidden && !(before.is_empty() && peer_message::leads_to(bytes, hit.at)) {
                 return;
             }

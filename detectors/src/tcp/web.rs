@@ -16,7 +16,11 @@ impl TcpInspector {
             let at = usize::from(self.reading(side).head.saturating_sub(start));
             let rest = bytes.get(at..).unwrap_or(&[]);
             let next = if grammar::is_http_request(rest) {
-                let Some((asked, evidence)) = http::request(rest, side) else {
+                // A request that is not whole yet may be any.
+                self.asked = Asked::Nothing;
+                let direction = self.direction(side);
+                let no_more = direction.is_cut() || direction.is_full();
+                let Some((asked, evidence)) = http::request(rest, no_more, side) else {
                     return;
                 };
                 self.asked = asked;
@@ -64,7 +68,8 @@ impl TcpInspector {
             return;
         }
         let evidence = if grammar::is_http_request(bytes) {
-            http::request(bytes, side).and_then(|(asked, evidence)| {
+            let cut = self.direction(side).is_cut();
+            http::request(bytes, cut, side).and_then(|(asked, evidence)| {
                 self.asked = asked;
                 evidence
             })
