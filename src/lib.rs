@@ -43,7 +43,9 @@
 //! - Nothing on the packet path allocates, locks, logs or makes a system call per packet; a full queue drops and
 //!   counts, and never waits.
 //! - A packet that ends in the kernel ([`capture::EarlyExit`]) is of a flow that the flow table calls settled, too.
-//! - Every table, queue and cache is bounded, and each overflow has a counter of its own.
+//! - Every table, queue and cache is bounded. Packets, flows, evidence, bans and messages that are lost for lack of room are
+//!   counted by place; what is only forgotten or left out sooner (fragments, flows that wait for corroboration, recent
+//!   packets, connections to end) is not.
 //! - Detectors are pure. They say what a packet is and which end it proves, never who is to be banned.
 //! - Flow and judge time is packet time, ban time is an argument: a replay is the live path with another source.
 //! - The source of a lone packet can be forged. Only ends that are proven to take part are banned.

@@ -292,6 +292,21 @@ fn alone_floods_of_hosts_and_of_named_peers() {
         &mut verdicts,
     );
     assert_eq!(banned(&verdicts), [HOST]);
+
+    // What gave way is counted, also when the clock is set back and all is forgotten.
+    let displaced = judge.displaced();
+    assert!(displaced.hosts > 0 && displaced.flows > 0 && displaced.learned > 0);
+    for at in [3_600_000_000, 0] {
+        judge.hear(
+            &Report::Learned(LearnedPeer {
+                at: Timestamp(at),
+                ..named
+            }),
+            &Nearby,
+            &mut verdicts,
+        );
+    }
+    assert_eq!(judge.displaced(), displaced);
 }
 
 /// A forged uTP connection attempt, by number: a flow of its own, strong evidence and two new hosts.

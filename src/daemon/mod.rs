@@ -393,6 +393,10 @@ impl Daemon {
         counts.expired.set(tally.expired);
         counts.restored.set(tally.restored);
         counts.swept.set(tally.swept);
+        let displaced = self.judge.displaced();
+        counts.hosts_displaced.set(displaced.hosts);
+        counts.flows_displaced.set(displaced.flows);
+        counts.learned_displaced.set(displaced.learned);
         counts.reports_waiting.set(reports_waiting as u64);
         counts.batches_waiting.set(batches_waiting as u64);
         if let Some(packets) = packets {

@@ -144,6 +144,18 @@ impl Daemon {
             ("streams: no buffer was free", packets.buffers_missing),
             ("evidence: too much in one packet", packets.findings_overflow),
             ("evidence: the judge's queue was full", packets.reports_dropped),
+            (
+                "judge: hosts forgotten early, no room",
+                counts.hosts_displaced.get(),
+            ),
+            (
+                "judge: flows forgotten early, no room",
+                counts.flows_displaced.get(),
+            ),
+            (
+                "judge: named peers forgotten early, no room",
+                counts.learned_displaced.get(),
+            ),
             ("bans: refused because of max_bans", counts.full.get()),
             (
                 "bans: only reported because of max_bans_per_minute",

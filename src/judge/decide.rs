@@ -95,6 +95,17 @@ impl Record {
     }
 }
 
+/// What the judge forgot before its time because as much is remembered as there is room for. Only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Displaced {
+    /// Hosts.
+    pub hosts: u64,
+    /// Flows with evidence.
+    pub flows: u64,
+    /// Endpoints that plaintext traffic has named.
+    pub learned: u64,
+}
+
 /// Turns reports into verdicts.
 #[derive(Debug)]
 pub struct Judge {
@@ -123,6 +134,15 @@ impl Judge {
         self.policies = Arc::new(policies.into());
     }
 
+    /// What had to give way so far.
+    pub const fn displaced(&self) -> Displaced {
+        Displaced {
+            hosts: self.hosts.displaced(),
+            flows: self.flows.displaced(),
+            learned: self.learned.displaced(),
+        }
+    }
+
     /// Judges one report; verdicts are appended to `verdicts`.
     pub fn hear(&mut self, report: &Report, addresses: &dyn Addresses, verdicts: &mut Vec<Verdict>) {
         match report {
@@ -144,11 +164,10 @@ impl Judge {
             self.latest = self.latest.max(at);
             return;
         }
-        *self = Self {
-            policies: Arc::clone(&self.policies),
-            latest: at,
-            ..Self::new(Policy::default())
-        };
+        self.hosts.clear();
+        self.flows.clear();
+        self.learned.clear();
+        self.latest = at;
     }
 
     fn learn(&mut self, learned: &LearnedPeer) {

@@ -15,7 +15,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Dossier, FlowNote, Judge, Lack};
+pub use decide::{Displaced, Dossier, FlowNote, Judge, Lack};
 pub use policy::{Addresses, BanTarget, Policy};
 pub use report::{FlowId, LearnedPeer, Report, Sighting};
 pub use verdict::{BanVerdict, Corroboration, FlowVerdict, Verdict};

@@ -18,6 +18,7 @@ pub(super) struct Recent<K, V> {
     since: Timestamp,
     span_micros: u64,
     capacity: usize,
+    displaced: u64,
 }
 
 impl<K: Eq + Hash + Copy, V> Recent<K, V> {
@@ -28,7 +29,21 @@ impl<K: Eq + Hash + Copy, V> Recent<K, V> {
             since: Timestamp::default(),
             span_micros,
             capacity,
+            displaced: 0,
         }
+    }
+
+    /// Entries that were forgotten before their time because there was no room for more. Only grows.
+    pub(super) const fn displaced(&self) -> u64 {
+        self.displaced
+    }
+
+    /// Forgets all entries.
+    pub(super) fn clear(&mut self) {
+        *self = Self {
+            displaced: self.displaced,
+            ..Self::new(self.capacity, self.span_micros)
+        };
     }
 
     /// The entry, made young, or a new one.
@@ -83,6 +98,9 @@ impl<K: Eq + Hash + Copy, V> Recent<K, V> {
     fn turn(&mut self, at: Timestamp) {
         let age = at.since(self.since);
         if age >= self.span_micros || self.young.len() >= self.capacity / 2 {
+            if age < self.span_micros {
+                self.displaced += self.old.len() as u64;
+            }
             if age >= 2 * self.span_micros {
                 self.young.clear();
             }
@@ -117,15 +135,20 @@ mod tests {
         assert_eq!(recent.get(&1, Timestamp(122)), Some(&mut "one"));
         assert_eq!(recent.get(&2, Timestamp(122)), None);
         assert_eq!(recent.get(&1, Timestamp(1_000)), None);
+        assert_eq!(recent.displaced(), 0);
     }
 
     #[test]
-    fn number_of_entries_is_bounded() {
+    fn number_of_entries_is_bounded_and_what_gives_way_is_counted() {
         let mut recent = Recent::new(100, 1_000_000);
         for key in 0..10_000 {
             recent.entry(key, Timestamp(1), || ());
             assert!(recent.len() <= 100, "{} entries", recent.len());
+            assert_eq!(recent.displaced() + recent.len() as u64, key + 1);
         }
         assert!(recent.get(&9_999, Timestamp(1)).is_some());
+        let displaced = recent.displaced();
+        recent.clear();
+        assert_eq!((recent.len(), recent.displaced()), (0, displaced));
     }
 }

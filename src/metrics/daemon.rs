@@ -68,6 +68,12 @@ pub struct DaemonCounters {
     pub xdp_dropped_v6: Number,
     /// Bytes of packets that the XDP program dropped.
     pub xdp_dropped_bytes: Number,
+    /// Hosts that the judge forgot before their time because its memory was full.
+    pub hosts_displaced: Number,
+    /// Flows with evidence, likewise.
+    pub flows_displaced: Number,
+    /// Endpoints that plaintext traffic has named, likewise.
+    pub learned_displaced: Number,
     /// Reports that wait for the judge.
     pub reports_waiting: Number,
     /// Batches that wait for workers.

@@ -188,6 +188,12 @@ fn recognised(text: &mut String, now: &Snapshot<'_>) {
     }
     let help = "Endpoints that plaintext traffic has named.";
     family(text, "counter", "learned_peers_total", help).sample(&[], now.packets.learned);
+    let help =
+        "Entries that the judge forgot before their time because there was no room for more, by table.";
+    family(text, "counter", "judge_displaced_total", help)
+        .sample(&[("table", "hosts")], now.daemon.hosts_displaced.get())
+        .sample(&[("table", "flows")], now.daemon.flows_displaced.get())
+        .sample(&[("table", "learned-peers")], now.daemon.learned_displaced.get());
     let help = "Flows that were judged BitTorrent, by technique.";
     by_technique(
         &mut family(text, "counter", "verdicts_total", help),

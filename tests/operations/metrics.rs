@@ -128,6 +128,31 @@ fn no_host_technique_or_client_adds_a_series() {
     });
 }
 
+/// A uTP connection attempt between two hosts of its own, by number.
+fn attempt(number: u32) -> Vec<u8> {
+    let [_, a, b, c] = number.to_be_bytes();
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    frame.extend([0x45, 0, 0, 48, 0, 0, 0, 0, 64, 17, 0, 0]);
+    frame.extend([8, a, b, c, 9, a, b, c, 0x1a, 0xe1, 0xc8, 0xd5, 0, 28, 0, 0]);
+    frame.extend([0x41, 0, b, c]);
+    frame.extend(number.wrapping_mul(2_654_435_761).to_be_bytes());
+    frame.extend([0, 0, 0, 0, 0, 0x10, 0, 0, 0, 1, 0, 0]);
+    frame
+}
+
+#[test]
+fn what_the_judge_has_no_room_for_is_counted() {
+    in_namespace(|| {
+        let _daemon = daemon();
+        let mut attempts = (0..1 << 24).map(attempt);
+        until("hosts give way to others", || {
+            send(attempts.by_ref().take(4_096));
+            let displaced = "btblocker_judge_displaced_total{table=\"hosts\"}";
+            value(&get("/metrics"), displaced).filter(|count| *count > 0.0)
+        });
+    });
+}
+
 /// Prometheus' own opinion, where it is installed.
 fn promtool(text: &str) {
     let promtool = Command::new("promtool")
