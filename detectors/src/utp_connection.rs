@@ -15,7 +15,8 @@
 //!
 //! An answered syn proves the responder; two relations of the initiator's later packets prove it. A
 //! connection whose syn was not seen needs the ids, echoes both ways (4 together), acknowledgements both
-//! ways, timestamps that go on with the time, as constants and small counters do not, and fewer failures than agreements. Resets count for nothing: anybody sends them.
+//! ways, timestamps that go on with the time, as constants and small counters do not, and fewer failures than
+//! agreements. Resets count for nothing: anybody sends them.
 //!
 //! The stream inside: the sizes of its first flights (all new bytes of one side that acknowledge the same
 //! flight of the other) tell an encrypted BitTorrent handshake, by the same rule as on TCP. A lost packet

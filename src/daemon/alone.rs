@@ -8,11 +8,11 @@
 //! could keep the daemon from starting.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
 use log::warn;
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::backend::BackendKind;
@@ -58,34 +58,11 @@ fn take() -> io::Result<UnixListener> {
     UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME)?)
 }
 
-/// The user that took the name. Nobody answers, so the queue of a holder may be full; that is not waited for.
+/// The user that took the name, as of when it began to listen. Nobody answers, so the queue of a holder may be full; that
+/// is not waited for.
 fn holder() -> io::Result<u32> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&socket, &SocketAddrUnix::new_abstract_name(NAME)?)?;
-    peer(socket.as_fd())
-}
-
-/// The user at the other end, as of when it began to listen.
-fn peer(socket: BorrowedFd<'_>) -> io::Result<u32> {
-    let mut peer = libc::ucred {
-        pid: 0,
-        uid: 0,
-        gid: 0,
-    };
-    let mut len = size_of_val(&peer) as libc::socklen_t;
-    // SAFETY: the descriptor is open, and both pointers are to values of the sizes that the call is told.
-    let code = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut peer).cast(),
-            &raw mut len,
-        )
-    };
-    if code < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(peer.uid)
+    Ok(socket_peercred(&socket)?.uid.as_raw())
 }
