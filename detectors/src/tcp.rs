@@ -328,7 +328,7 @@ impl TcpInspector {
         {
             let negotiates = self.proxy == Proxy::Possible && self.is_negotiating(buffers);
             if read.saturating_sub(start) < SAMPLE_BYTES as u16 && !negotiates {
-                self.name_beginning(side, bytes, context.options);
+                self.name_beginning(side, bytes);
             }
             self.read_handshake(side, bytes, from, context);
             if read.saturating_sub(start) < SIGNATURE_BYTES {
@@ -419,12 +419,14 @@ impl TcpInspector {
         }
     }
 
-    /// Looks at the first bytes of a direction: those of a peer are a handshake, or random.
-    fn name_beginning(&mut self, side: Side, bytes: &[u8], options: &Options) {
+    /// Looks at the first bytes of a direction: those of a peer are a handshake, or random. The operator's options for
+    /// statistics are about evidence, and this is none.
+    fn name_beginning(&mut self, side: Side, bytes: &[u8]) {
         let direction = self.direction(side);
         let (whole, cut) = (direction.start_seen(), direction.is_cut());
         let shakes_hands = bytes.starts_with(handshake::PREFIX) || handshake::PREFIX.starts_with(bytes);
-        self.reading(side).structured = whole && !shakes_hands && !looks_random(bytes, cut, options);
+        self.reading(side).structured =
+            whole && !shakes_hands && !looks_random(bytes, cut, &Options::default());
     }
 
     /// Whether the client's first byte is one of a proxy protocol.
