@@ -46,7 +46,8 @@
 //! - Every table, queue and cache is bounded. Packets, flows, evidence, bans and messages that are lost for lack of room are
 //!   counted by place; what is only forgotten or left out sooner (fragments, flows that wait for corroboration, recent
 //!   packets, connections to end) is not.
-//! - Detectors are pure. They say what a packet is and which end it proves, never who is to be banned.
+//! - Detectors are pure. They say what a packet is, whose conduct it shows and which end it proves, never who is to be
+//!   banned; evidence counts against those whose conduct it shows.
 //! - Flow and judge time is packet time, ban time is an argument: a replay is the live path with another source.
 //! - The source of a lone packet can be forged. Only ends that are proven to take part are banned.
 //! - Ports are never evidence. Exempt ports only suppress evidence below conclusive.

@@ -5,8 +5,8 @@
 //! stream is being read) and [`UdpInspector`]. Everything else in this crate is one file per technique
 //! and has no state, or a small fixed-size state that an inspector carries.
 //!
-//! The crate says what a packet *is* and which end of the flow a packet *proves* to take part; it never
-//! says who is to be banned.
+//! The crate says what a packet *is*, whose conduct it shows and which end of the flow it *proves* to take part;
+//! it never says who is to be banned.
 //!
 //! It is usable alone. Keep one inspector per flow, show it the payloads in capture order, read the findings:
 //!

@@ -48,14 +48,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_names_a_class() {
-        for signature in &signatures::SIGNATURES {
-            let known = class(signature.class).is_some();
-            assert!(known, "{}: {}", signature.id, signature.class);
-        }
-    }
-
-    #[test]
     fn the_names_of_handshakes_are_known_to_their_technique() {
         for id in HANDSHAKES {
             assert!(!signature_is_evidence(id), "{id}");

@@ -238,7 +238,7 @@ impl Judge {
         }
         let certain = match (evidence.confidence, evidence.technique) {
             (Confidence::Conclusive, _) => evidence.involves,
-            // What a host encrypts is its own; other bytes it may have been given.
+            // What a host encrypts, or asks a proxy, is its own; other bytes it may have been given.
             (Confidence::Strong, Technique::Mse | Technique::Entropy | Technique::Socks) => {
                 Ends::only(evidence.speaker)
             }

@@ -166,15 +166,20 @@ fn a_listening_port_is_learned_for_the_other_end() {
     assert_eq!(peer.endpoint, endpoint((A.0, 51_413)));
 }
 
-#[test]
-fn evidence_comes_anew_while_the_traffic_goes_on() {
+/// A flow of which each call shows a query at that many milliseconds; whether it gives evidence.
+fn queries() -> impl FnMut(u64) -> bool {
     let mut inspection = inspection();
     let mut transaction = 0_u16;
-    let mut seen = |millis: u64| {
+    move |millis| {
         transaction += 1;
         let query = get_peers(transaction.to_be_bytes());
         !sightings(&run(&mut inspection, &[(millis, udp(A, B, &query))])).is_empty()
-    };
+    }
+}
+
+#[test]
+fn evidence_comes_anew_while_the_traffic_goes_on() {
+    let mut seen = queries();
     assert!(seen(0));
     assert!(!seen(10_000) && !seen(29_999));
     assert!(seen(30_000));
@@ -184,13 +189,7 @@ fn evidence_comes_anew_while_the_traffic_goes_on() {
 
 #[test]
 fn evidence_comes_anew_after_the_clock_stepped_back() {
-    let mut inspection = inspection();
-    let mut transaction = 0_u16;
-    let mut seen = |millis: u64| {
-        transaction += 1;
-        let query = get_peers(transaction.to_be_bytes());
-        !sightings(&run(&mut inspection, &[(millis, udp(A, B, &query))])).is_empty()
-    };
+    let mut seen = queries();
     assert!(seen(1_000_000));
     assert!(!seen(0) && !seen(29_999));
     assert!(seen(30_000));
