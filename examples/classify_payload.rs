@@ -34,6 +34,8 @@ fn segment(payload: &[u8]) -> Vec<Evidence> {
         at: Timestamp(0),
         sequence: 1,
         acknowledgement: None,
+        window: u16::MAX,
+        window_scale: None,
         syn: false,
         payload,
         wire_len: u32::try_from(payload.len()).unwrap_or(u32::MAX),

@@ -63,6 +63,8 @@ impl Shown {
                 at: Timestamp(0),
                 sequence: 1,
                 acknowledgement: None,
+                window: u16::MAX,
+                window_scale: None,
                 syn,
                 payload,
                 wire_len: payload.len() as u32,

@@ -354,6 +354,8 @@ fn segment(from: Side, sequence: u32, syn: bool, payload: &[u8]) -> TcpSegment<'
         at: Timestamp(0),
         sequence,
         acknowledgement: None,
+        window: u16::MAX,
+        window_scale: None,
         syn,
         payload,
         wire_len: payload.len() as u32,

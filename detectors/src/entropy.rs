@@ -22,9 +22,13 @@ use crate::{Confidence, Evidence, Options, Side, Technique};
 
 /// Bytes of a request message.
 const REQUEST_BYTES: u32 = 17;
+/// Bytes of a segment that is too large for requests.
+const LARGE_BYTES: u32 = 1_200;
 /// Segments of requests alone, and with `have` messages, that no chance brings forth.
 const SURE_REQUESTS: u16 = 20;
 const SURE_WITH_HAVES: u16 = 30;
+/// The least number of them that shows who wants blocks.
+const LEAST_REQUESTS: u16 = 4;
 /// Bytes of a `have` message: a downloader tells of a finished piece when it asks for the next.
 const HAVE_BYTES: u32 = 9;
 /// Bytes of a piece message with a whole block.
@@ -35,6 +39,10 @@ const ENDS: usize = 8;
 const LEAST_SAMPLES: u8 = 3;
 /// Samples that are taken: later ones would not change the answer.
 const MOST_SAMPLES: u8 = 32;
+/// Segments of the size of requests from which on the windows that the receiver leaves for them are looked at.
+const HEEDED_REQUESTS: u16 = 8;
+/// Largest shift of a window (RFC 7323 section 2.3).
+const MAX_SCALE: u8 = 14;
 /// Least size that is taken for a full one when it comes twice in a row.
 const FULL_BYTES: u16 = 512;
 
@@ -60,6 +68,11 @@ pub(crate) struct Sizes {
     longest: u16,
     /// Size of the last segment.
     last: u16,
+    /// Windows of the receiver that ended where a block would, and such that had room for requests only.
+    granted: u16,
+    narrow: u16,
+    /// Where the last of these ended.
+    edge: u32,
 }
 
 impl Sizes {
@@ -79,6 +92,9 @@ impl Sizes {
             random: 0,
             longest: 0,
             last: 0,
+            granted: 0,
+            narrow: 0,
+            edge: 0,
         }
     }
 
@@ -88,7 +104,7 @@ impl Sizes {
         self.position = end;
         let len = u16::try_from(wire_len).unwrap_or(u16::MAX);
         let repeats = len == self.asked && wire_len > 2 * REQUEST_BYTES + HAVE_BYTES;
-        if wire_len > REQUEST_BYTES - 1 && wire_len < 1200 && !gap && !repeats {
+        if wire_len > REQUEST_BYTES - 1 && wire_len < LARGE_BYTES && !gap && !repeats {
             self.small = self.small.saturating_add(1);
             let haves = (0..=2).find(|haves| {
                 let requests = wire_len.saturating_sub(HAVE_BYTES * haves);
@@ -133,6 +149,34 @@ impl Sizes {
         self.position = self.position.wrapping_add(bytes);
     }
 
+    /// Whether the windows of the receiver matter: it may be the one that chooses the sizes.
+    pub(crate) const fn heeds_windows(&self) -> bool {
+        self.blocks > 0 || self.small >= HEEDED_REQUESTS
+    }
+
+    /// Takes in that the receiver has everything before the offset `acknowledged` and lets `window` bytes more come, shifted
+    /// by `scale` if that is known. Who lets one block come after the other gets them from any sender.
+    pub(crate) fn grant(&mut self, acknowledged: u32, window: u16, scale: Option<u8>) {
+        let edge_at = |scale| edge(acknowledged, window, scale);
+        let ends_block = |edge: &u32| {
+            let ahead = |end: &u32| *end != 0 && edge.wrapping_sub(*end).is_multiple_of(PIECE_BYTES);
+            self.ends.iter().any(ahead)
+        };
+        // The scale is the receiver's word, too.
+        if self.blocks > 0
+            && let Some(edge) = (0..=MAX_SCALE).map(edge_at).find(ends_block)
+            && edge != self.edge
+        {
+            (self.granted, self.edge) = (self.granted.saturating_add(1), edge);
+        }
+        if let Some(edge) = scale.map(edge_at)
+            && is_narrow(edge.wrapping_sub(self.position))
+            && edge != self.edge
+        {
+            (self.narrow, self.edge) = (self.narrow.saturating_add(1), edge);
+        }
+    }
+
     fn short_end(&mut self, end: u32) {
         let fits = self.ends.iter().any(|&earlier| {
             let distance = end.wrapping_sub(earlier);
@@ -156,19 +200,20 @@ impl Sizes {
         self.samples > 0 && self.random * 4 >= self.samples * 3
     }
 
-    /// Whether any of the content looks random.
-    const fn sends_random(&self) -> bool {
-        self.random > 0
-    }
-
     /// Whether the requests of a download go this way.
     pub(crate) fn requests(&self) -> bool {
         self.asks() && self.multiples.count_ones() >= 3
     }
 
-    /// Whether most segments have the size of one or more requests.
+    /// Whether most segments have the size of one or more requests, and there are many.
     fn asks(&self) -> bool {
-        self.small >= 20 && (self.is_pure() || self.is_mixed())
+        self.small >= 20 && self.looks_like_asking()
+    }
+
+    /// The same of any number: enough to say that this end wants the blocks that it gets.
+    fn looks_like_asking(&self) -> bool {
+        let chosen_by_receiver = self.narrow.saturating_mul(2) >= self.small;
+        self.with_haves >= LEAST_REQUESTS && !chosen_by_receiver && (self.is_pure() || self.is_mixed())
     }
 
     /// Whether a quarter of the blocks that were asked for has come, as far as the capture has what comes.
@@ -198,7 +243,8 @@ impl Sizes {
 
     /// How sure it is that blocks go this way.
     pub(crate) fn blocks(&self) -> Option<Confidence> {
-        if self.samples < LEAST_SAMPLES || !self.is_opaque() || self.blocks < 4 {
+        let granted = self.granted.saturating_mul(2) >= self.blocks;
+        if self.samples < LEAST_SAMPLES || !self.is_opaque() || self.blocks < 4 || granted {
             None
         } else if self.blocks >= 6 && self.blocks.saturating_mul(3) >= self.compared {
             Some(Confidence::Conclusive)
@@ -210,6 +256,16 @@ impl Sizes {
     }
 }
 
+/// The offset up to which a receiver that has everything before `acknowledged` lets the sender go.
+pub(crate) fn edge(acknowledged: u32, window: u16, scale: u8) -> u32 {
+    acknowledged.wrapping_add(u32::from(window) << scale.min(MAX_SCALE))
+}
+
+/// Whether so many bytes have no room for a segment: then the receiver chooses the sender's sizes.
+pub(crate) fn is_narrow(bytes: u32) -> bool {
+    (1..LARGE_BYTES).contains(&bytes)
+}
+
 /// What the sizes of both directions say of the one that `side` sends. `answered` says that both ends spoke.
 pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option<Evidence>; 4] {
     let opaque = sizes.iter().any(Sizes::is_opaque);
@@ -218,15 +274,7 @@ pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option
         Side::Originator => (originator, responder),
         Side::Responder => (responder, originator),
     };
-    // An end that has sent nothing random has no part in it, whatever it was sent.
-    let tell = |rule, confidence, speaker| {
-        let evidence = Evidence::new(Technique::Entropy, rule, confidence, speaker);
-        if own.sends_random() && other.sends_random() {
-            evidence.of_both()
-        } else {
-            evidence
-        }
-    };
+    let tell = |rule, confidence, speaker| Evidence::new(Technique::Entropy, rule, confidence, speaker);
     // Who asks for one block after the other sends one size only: there the blocks say what it is.
     let asks = own.requests() || own.asks() && other.blocks() == Some(Confidence::Conclusive);
     let requests = asks && own.is_served(other) && opaque && answered;
@@ -243,7 +291,15 @@ pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option
         downloads.then(|| tell("rc4-download", Confidence::Conclusive, side)),
         // The sizes of what it sends were chosen by the end that asks.
         downloads.then(|| tell("rc4-upload", Confidence::Strong, side.other())),
-        blocks.map(|sure| tell("rc4-blocks", sure, side)),
+        blocks.map(|sure| {
+            let evidence = tell("rc4-blocks", sure, side);
+            // Who asks for them answers for them, too; who only gets them does not.
+            if other.looks_like_asking() {
+                evidence.of_both()
+            } else {
+                evidence
+            }
+        }),
     ]
 }
 

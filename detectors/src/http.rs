@@ -43,6 +43,9 @@ pub(crate) enum Asked {
 /// Headers, in lower case with the colon, of those who fetch what a page names and of proxies.
 const FOREIGN_HEADERS: [&[u8]; 4] = [b"referer:", b"via:", b"forwarded:", b"x-forwarded-for:"];
 
+/// Headers of answers that are files.
+const FILE_HEADERS: [&[u8]; 3] = [b"last-modified:", b"etag:", b"accept-ranges:"];
+
 /// Whether a request is made for others. Browsers send the languages of their user; the HTTP libraries of some clients send `*`.
 fn is_for_others(head: &[u8]) -> bool {
     let browses = || {
@@ -50,6 +53,12 @@ fn is_for_others(head: &[u8]) -> bool {
             && header(head, b"user-agent:").is_some_and(|agent| agent.starts_with(b"Mozilla/"))
     };
     FOREIGN_HEADERS.iter().any(|name| header(head, name).is_some()) || browses()
+}
+
+/// Whether the last part of a path is one of a tracker's: it holds `announce`, is empty or a letter, or a program.
+fn names_a_tracker(path: &[u8]) -> bool {
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    name.len() <= 1 || name.ends_with(b".php") || memmem::find(path, b"announce").is_some()
 }
 
 /// Reads a request that begins with `bytes`: what it asks, and its evidence. `None` until its head is whole, unless `cut`
@@ -73,6 +82,13 @@ pub(crate) fn request(bytes: &[u8], cut: bool, speaker: Side) -> Option<(Asked, 
             evidence.confidence = evidence.confidence.min(Confidence::Strong);
             return Some((Asked::Nothing, Some(evidence)));
         }
+        // What a page of another name answers is no tracker's, whatever was asked of it.
+        let path = target.split(|&byte| byte == b'?').next().unwrap_or(target);
+        let asked = if asked == Asked::Announce && !names_a_tracker(path) {
+            Asked::Nothing
+        } else {
+            asked
+        };
         return Some((asked, Some(evidence)));
     }
     let asked = if is_get
@@ -179,7 +195,7 @@ fn decode20(mut encoded: &[u8]) -> Option<[u8; 20]> {
 
 /// Reads a tracker's answer: `bytes` begin with the status line. Teaches the peers that it names.
 pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut Findings) -> Option<Evidence> {
-    let body = bytes.get(memmem::find(bytes, b"\r\n\r\n")? + 4..)?;
+    let (head, body) = bytes.split_at_checked(memmem::find(bytes, b"\r\n\r\n")? + 4)?;
     let (mut interval, mut peers, mut files) = (false, false, false);
     // A cut dictionary still shows what is before the cut.
     let _ = bencode::visit(body, |key, value| match (key, value) {
@@ -200,7 +216,12 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
         _ => {}
     });
     let (rule, is_certain) = if interval && peers {
-        ("answer", matches!(asked, Asked::Announce | Asked::Unseen))
+        // A file that somebody has put there is none.
+        let is_file = FILE_HEADERS.iter().any(|name| header(head, name).is_some());
+        (
+            "answer",
+            matches!(asked, Asked::Announce | Asked::Unseen) && !is_file,
+        )
     } else if files {
         ("scrape-answer", asked == Asked::Scrape)
     } else {

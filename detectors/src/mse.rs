@@ -37,8 +37,28 @@ pub(crate) enum Exchange {
     Unfinished,
     /// The sizes are possible.
     Shape,
-    /// The sizes are possible and one is exact.
-    Flights,
+    /// The sizes are possible, and those of these ends are exact: whether of the first speaker, and of the second.
+    Flights([bool; 2]),
+}
+
+impl Exchange {
+    const fn of_flights(exact: [bool; 2]) -> Self {
+        match exact {
+            [false, false] => Self::Shape,
+            exact => Self::Flights(exact),
+        }
+    }
+
+    /// Takes away what an end whose sizes the other one chooses cannot be blamed for: `own` says who chose his own.
+    pub(crate) fn by(self, own: [bool; 2]) -> Self {
+        match self {
+            Self::Flights([first, second]) => {
+                let [first_chose, second_chose] = own;
+                Self::of_flights([first && first_chose, second && second_chose])
+            }
+            other => other,
+        }
+    }
 }
 
 /// Judges the flights of a flow that was seen from its start; `first` and `second` are the beginnings of the
@@ -88,11 +108,10 @@ pub(crate) fn exchange(
         };
     }
     let apart = flights.opening(0) == [96, one - 96] && flights.opening(2) == [20, 20];
-    if apart || three == 124 || flights.ended(3) == Some(82) || flights.ended(4) == Some(68) {
-        Exchange::Flights
-    } else {
-        Exchange::Shape
-    }
+    Exchange::of_flights([
+        apart || three == 124 || flights.ended(4) == Some(68),
+        flights.ended(3) == Some(82),
+    ])
 }
 
 /// How sure an exchange is and by which rule.
@@ -100,7 +119,7 @@ pub(crate) const fn grade(exchange: Exchange) -> Option<(&'static str, Confidenc
     match exchange {
         Exchange::No | Exchange::Unfinished => None,
         Exchange::Shape => Some(("shape", Confidence::Weak)),
-        Exchange::Flights => Some(("flights", Confidence::Strong)),
+        Exchange::Flights(_) => Some(("flights", Confidence::Strong)),
     }
 }
 
@@ -144,23 +163,31 @@ mod tests {
 
     #[test]
     fn client_exchanges_are_recognised_by_their_exact_sizes() {
-        check("glued handshake", &[380, 213, 124, 357], Exchange::Flights);
+        check(
+            "glued handshake",
+            &[380, 213, 124, 357],
+            Exchange::Flights([true, false]),
+        );
         check(
             "held back handshake",
             &[389, 452, 551, 226, 68, 20],
-            Exchange::Flights,
+            Exchange::Flights([true, false]),
         );
         check(
             "without handshake",
             &[201, 368, 559, 510, 68, 1],
-            Exchange::Flights,
+            Exchange::Flights([true, false]),
         );
         check(
             "handshake with the answer",
             &[350, 132, 208, 82, 253],
-            Exchange::Flights,
+            Exchange::Flights([false, true]),
         );
-        check("smallest pads", &[96, 96, 124, 14], Exchange::Flights);
+        check(
+            "smallest pads",
+            &[96, 96, 124, 14],
+            Exchange::Flights([true, false]),
+        );
         check("padded handshake", &[300, 300, 400, 20], Exchange::Shape);
         check("scattered with pads", &[351, 351, 890, 14], Exchange::Shape);
     }

@@ -115,6 +115,10 @@ impl Direction {
     pub(crate) const fn top(&self) -> u32 {
         self.top
     }
+    /// How far a sequence number lies behind the first byte, modulo 2^32, when anything was seen.
+    pub(crate) fn offset(&self, sequence: u32) -> Option<u32> {
+        self.based.then(|| sequence.wrapping_sub(self.base))
+    }
     /// Whether payload was seen.
     pub(crate) const fn spoke(&self) -> bool {
         self.spoke

@@ -48,6 +48,9 @@ const SEALED_SEGMENTS: u16 = 4;
 /// pattern of `peer_message` has 53.
 const OVERLAP: u16 = 160;
 
+/// Bytes that a short head in front of random ones has at most: line ends and zeros there are rare by chance (3e-4).
+const HEAD_BYTES: usize = 16;
+
 /// Bytes of a stream within which signatures of its start end: the longest has 20.
 const SIGNATURE_BYTES: u16 = 32;
 
@@ -62,6 +65,10 @@ pub struct TcpSegment<'a> {
     pub sequence: u32,
     /// Acknowledgement number, where ACK is set.
     pub acknowledgement: Option<u32>,
+    /// Receive window as it stands in the header, without its scale (RFC 7323 section 2.2).
+    pub window: u16,
+    /// Of a SYN with such an option: by how many bits the sender's later windows are shifted (RFC 7323 section 2.2).
+    pub window_scale: Option<u8>,
     /// Whether SYN is set.
     pub syn: bool,
     /// Captured payload.
@@ -107,6 +114,10 @@ pub struct TcpInspector {
     directions: [Direction; 2],
     reading: [Reading; 2],
     sizes: [Sizes; 2],
+    /// Ends that the other end lets send less than a segment during the exchange of keys: it chooses the sizes.
+    cramped: Ends,
+    /// By how many bits the windows of each end are shifted, where it is known.
+    scales: [Option<u8>; 2],
     flights: Flights,
     reported: Reported,
     announced: Announced,
@@ -115,6 +126,8 @@ pub struct TcpInspector {
     protocol: Protocol,
     proxy: Proxy,
     asked: Asked,
+    /// Whether a request waits for its answer.
+    open: bool,
     /// Whether the buffers were prepared for this flow.
     lent: bool,
     /// Whether the beginning needs no more reading.
@@ -160,9 +173,12 @@ impl TcpInspector {
         let side = segment.from;
         if segment.syn {
             self.direction(side).syn(segment.sequence);
+            self.scale(side, segment.window_scale);
             if let Some(number) = segment.acknowledgement {
                 self.direction(side).acknowledge(number);
             }
+        } else if let Some(number) = segment.acknowledgement {
+            self.grant(side, number, segment.window);
         }
         if segment.payload.is_empty() {
             return self.progress();
@@ -225,6 +241,47 @@ impl TcpInspector {
             self.read_sizes(side, &mut context);
         }
         self.progress()
+    }
+
+    /// Whether segments without payload are to be shown, too: what they acknowledge matters.
+    pub fn heeds_acknowledgements(&self) -> bool {
+        let heeds = || self.sizes.iter().any(Sizes::heeds_windows);
+        self.protocol == Protocol::Unknown && !self.is_settled() && (self.exchanges_keys() || heeds())
+    }
+
+    /// Whether the first flights may be an exchange of keys.
+    const fn exchanges_keys(&self) -> bool {
+        self.lent && !self.judged
+    }
+
+    /// Takes in the window scale that a SYN names. Where one of both does not, none is scaled.
+    fn scale(&mut self, side: Side, named: Option<u8>) {
+        match named {
+            None => self.scales = [Some(0); 2],
+            Some(scale) => {
+                side.pick(&mut self.scales).get_or_insert(scale);
+            }
+        }
+    }
+
+    /// Takes in what `side` acknowledges and how much more it lets come.
+    fn grant(&mut self, side: Side, acknowledged: u32, window: u16) {
+        let scale = *side.pick(&mut self.scales);
+        let sender = side.other();
+        let Some(acknowledged) = self.direction(sender).offset(acknowledged).filter(|_| window > 0) else {
+            return;
+        };
+        if self.sizes(sender).heeds_windows() {
+            self.sizes(sender).grant(acknowledged, window, scale);
+        }
+        if let Some(scale) = scale
+            && self.exchanges_keys()
+            && entropy::is_narrow(
+                entropy::edge(acknowledged, window, scale).wrapping_sub(self.direction(sender).top()),
+            )
+        {
+            self.cramped = self.cramped.union(Ends::only(sender));
+        }
     }
 
     /// Whether a handshake of any end was seen.
@@ -324,12 +381,15 @@ impl TcpInspector {
         let Reading { start, read, .. } = *self.reading(side);
         let bytes = buffers.prefix(side, end).get(usize::from(start)..).unwrap_or(&[]);
         let from = usize::from(read.saturating_sub(start).saturating_sub(OVERLAP));
+        if self.protocol == Protocol::Unknown && read.saturating_sub(start) < SAMPLE_BYTES as u16 {
+            let negotiates = self.proxy == Proxy::Possible && self.is_negotiating(buffers);
+            if !negotiates {
+                self.name_beginning(side, bytes);
+                self.reading(side).recorded |= self.echoes(side, bytes, buffers);
+            }
+        }
         if self.protocol == Protocol::Unknown && !self.copies_packets(side, bytes.get(from..).unwrap_or(&[]))
         {
-            let negotiates = self.proxy == Proxy::Possible && self.is_negotiating(buffers);
-            if read.saturating_sub(start) < SAMPLE_BYTES as u16 && !negotiates {
-                self.name_beginning(side, bytes);
-            }
             self.read_handshake(side, bytes, from, context);
             if read.saturating_sub(start) < SIGNATURE_BYTES {
                 self.read_start(side, bytes, context);
@@ -419,14 +479,29 @@ impl TcpInspector {
         }
     }
 
+    /// Whether the end that speaks second begins with bytes that it was sent.
+    fn echoes(&mut self, side: Side, bytes: &[u8], buffers: &StreamBuffers) -> bool {
+        let Some(head) = bytes.get(..HEAD_BYTES) else {
+            return false;
+        };
+        let sent = buffers.prefix(side.other(), self.direction(side.other()).ordered());
+        side != self.flights.first()
+            && !head.starts_with(&handshake::MARK)
+            && !handshake::is_foreign(head)
+            && memchr::memmem::find(sent, head).is_some()
+    }
+
     /// Looks at the first bytes of a direction: those of a peer are a handshake, or random. The operator's options for
     /// statistics are about evidence, and this is none.
     fn name_beginning(&mut self, side: Side, bytes: &[u8]) {
         let direction = self.direction(side);
         let (whole, cut) = (direction.start_seen(), direction.is_cut());
         let shakes_hands = bytes.starts_with(handshake::PREFIX) || handshake::PREFIX.starts_with(bytes);
-        self.reading(side).structured =
-            whole && !shakes_hands && !looks_random(bytes, cut, &Options::default());
+        let head = bytes.get(..HEAD_BYTES.min(bytes.len())).unwrap_or(bytes);
+        let headed = head.windows(2).any(|pair| pair == b"\r\n")
+            || head.iter().filter(|byte| **byte == 0).count() >= 3;
+        let random = !headed && looks_random(bytes, cut, &Options::default());
+        self.reading(side).structured = whole && !shakes_hands && !random;
     }
 
     /// Whether the client's first byte is one of a proxy protocol.

@@ -29,7 +29,8 @@
 //! | error             | 0      | 8 + text | action 3, transaction         | printable | BEP 15 |
 //!
 //! Certain: the 96 fixed bits of a connect request. Answers are taken only whole, and with the transaction of an open
-//! request. Proves: two answered requests with different transactions prove the tracker. One does not: rpcbind, IKE,
+//! request. Proves: an answered connect request and another answered request with another transaction prove the
+//! tracker. One does not, nor does an error without a connection: rpcbind, IKE,
 //! memcached and others send back four bytes that a stranger has chosen, where the transaction stands. A request with the
 //! connection id that was issued to its sender proves the client (64 bits). A strict announce with an unseen connection id is
 //! strong; a scrape without a seen connect is not taken at all, as NFS and RX have its shape.
@@ -66,9 +67,9 @@ pub(crate) struct Exchange {
     requests: Recent<6>,
     /// Digests of (side it was issued to, connection id).
     issued: Recent<3>,
-    /// Digest of the last transaction that each side has answered.
-    answered: [Option<NonZeroU16>; 2],
-    /// Sides that have answered two.
+    /// Digest of the transaction of the last connect request that each side has answered.
+    connected: [Option<NonZeroU16>; 2],
+    /// Sides that have answered another request behind it.
     proven: Ends,
     /// A peer list of this flow could only be IPv4.
     ipv4: bool,
@@ -80,7 +81,7 @@ impl Exchange {
         Self {
             requests: Recent::new(),
             issued: Recent::new(),
-            answered: [None; 2],
+            connected: [None; 2],
             proven: Ends::NONE,
             ipv4: false,
         }
@@ -175,6 +176,7 @@ impl Exchange {
             return;
         };
         let asked = speaker.other();
+        let connected = speaker.pick(&mut self.connected).is_some();
         let mut was_asked = |action| {
             self.requests
                 .take(request(asked, action, transaction), now_ms, ANSWER_MS)
@@ -186,7 +188,7 @@ impl Exchange {
             CONNECT if was_asked(CONNECT) => "connect-answer",
             ANNOUNCE if was_asked(ANNOUNCE) => "announce-answer",
             SCRAPE if was_asked(SCRAPE) => "scrape-answer",
-            ERROR if was_asked(CONNECT) || was_asked(ANNOUNCE) || was_asked(SCRAPE) => "error",
+            ERROR if connected && (was_asked(ANNOUNCE) || was_asked(SCRAPE)) => "error",
             _ => return,
         };
         if let (CONNECT, Some(id)) = (action, bytes.get(8..16)) {
@@ -199,8 +201,10 @@ impl Exchange {
         let short =
             u16::try_from(digest(&[&transaction.to_be_bytes()]) & u32::from(u16::MAX)).unwrap_or_default();
         let answered = NonZeroU16::new(short).or(NonZeroU16::new(1));
-        let before = core::mem::replace(speaker.pick(&mut self.answered), answered);
-        if before.is_some() && before != answered {
+        let known = speaker.pick(&mut self.connected);
+        if action == CONNECT {
+            *known = answered;
+        } else if known.is_some() && *known != answered {
             self.proven = self.proven.union(Ends::only(speaker));
         }
         let proves = if self.proven.contains(speaker) {

@@ -49,6 +49,8 @@ impl Shown {
             at: Timestamp(0),
             sequence,
             acknowledgement: None,
+            window: u16::MAX,
+            window_scale: None,
             syn,
             payload,
             wire_len: payload.len() as u32,
@@ -82,6 +84,8 @@ impl Shown {
             at: Timestamp(0),
             sequence,
             acknowledgement: Some(acknowledgement),
+            window: u16::MAX,
+            window_scale: None,
             syn: false,
             payload: &payload[..snap.min(payload.len())],
             wire_len: payload.len() as u32,
@@ -93,6 +97,23 @@ impl Shown {
         for part in payload.chunks(size) {
             self.says(from, part);
         }
+        self
+    }
+    /// The next bytes of one side, which acknowledges all that the other has sent and lets `window` bytes more come.
+    fn lets(&mut self, from: Side, payload: &[u8], window: u16) -> &mut Self {
+        let sequence = self.next[from.index()];
+        self.next[from.index()] = sequence.wrapping_add(payload.len() as u32);
+        self.show(&TcpSegment {
+            from,
+            at: Timestamp(0),
+            sequence,
+            acknowledgement: Some(self.next[from.other().index()]),
+            window,
+            window_scale: None,
+            syn: false,
+            payload,
+            wire_len: payload.len() as u32,
+        });
         self
     }
     fn told(&self) -> BTreeSet<Told> {
@@ -428,6 +449,48 @@ fn an_encrypted_connection_shows_two_techniques() {
         "{:?}",
         shown.told()
     );
+}
+
+#[test]
+fn the_windows_of_a_receiver_are_not_the_sizes_of_the_sender() {
+    for start in [Shown::from_start, Shown::mid_stream] {
+        for (window, told) in [(u16::MAX, true), (16_397, false)] {
+            let mut shown = start();
+            shown.says(A, &noise(1, 96)).says(B, &noise(2, 500));
+            for block in 0..14 {
+                shown.lets(A, b"", window);
+                shown.says_in(B, &noise(3 + block, 16_397), 1448);
+            }
+            let blocks = ("entropy", "rc4-blocks", "conclusive", 1);
+            assert_eq!(
+                shown.told().contains(&blocks),
+                told,
+                "{window}: {:?}",
+                shown.told()
+            );
+        }
+    }
+    // Who lets a few requests' bytes come at a time gets no more from any server.
+    for (wide, told) in [(true, true), (false, false)] {
+        let mut shown = Shown::from_start();
+        shown.says(A, &noise(1, 64)).says(B, &noise(2, 64));
+        for n in 0..40 {
+            let blocks = 1 + n % 3;
+            shown.lets(A, b"", if wide { u16::MAX } else { 17 * blocks });
+            shown.says(B, &noise(100 + u64::from(n), 17 * usize::from(blocks)));
+            shown.says_in(A, &noise(900 + u64::from(n), 16_397 * usize::from(blocks)), 1448);
+        }
+        let own: Vec<&Evidence> = shown.told.iter().filter(|e| e.rule == "rc4-download").collect();
+        assert_eq!(!own.is_empty(), told, "{own:?}");
+    }
+    for (window, told) in [(u16::MAX, true), (82, false)] {
+        let mut shown = Shown::from_start();
+        shown.says(A, &noise(1, 350)).says(B, &noise(2, 132));
+        shown.lets(A, &noise(3, 208), window).says(B, &noise(4, 82));
+        shown.lets(A, &noise(5, 253), u16::MAX);
+        let flights = shown.told.iter().any(|e| e.rule == "flights");
+        assert_eq!(flights, told, "{window}: {:?}", shown.told());
+    }
 }
 
 #[test]

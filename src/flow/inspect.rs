@@ -39,7 +39,8 @@ impl FlowTable {
         let known = flow.inspector.is_some();
         match &packet.transport {
             TransportView::Tcp(segment)
-                if segment.wire_len == 0 && !(known && tcp_state::has_syn(segment)) =>
+                if segment.wire_len == 0
+                    && !(known && (tcp_state::has_syn(segment) || flow.heeds_acknowledgements)) =>
             {
                 if flow.buffers.is_some() && flow.tcp.finished() {
                     // Nothing follows, and others wait for buffers.
@@ -126,6 +127,8 @@ impl FlowTable {
                         at,
                         sequence,
                         acknowledgement: None,
+                        window: 0,
+                        window_scale: flow.tcp.window_scale(side),
                         syn: true,
                         payload: &[],
                         wire_len: 0,
@@ -140,11 +143,15 @@ impl FlowTable {
             at,
             sequence: view.sequence.wrapping_add(u32::from(syn)),
             acknowledgement: tcp_state::has_ack(view).then_some(view.acknowledgement),
+            window: view.window,
+            window_scale: view.window_scale,
             syn,
             payload: view.payload,
             wire_len: view.wire_len,
         };
-        Some(inspector.segment(&segment, buffers, options, findings))
+        let progress = inspector.segment(&segment, buffers, options, findings);
+        flow.heeds_acknowledgements = inspector.heeds_acknowledgements();
+        Some(progress)
     }
 
     fn datagram(

@@ -43,6 +43,8 @@ pub(super) struct Flow {
     /// Ends that evidence has proven.
     pub(super) proves: Ends,
     pub(super) stage: Stage,
+    /// Whether the inspector looks at segments without payload, too.
+    pub(super) heeds_acknowledgements: bool,
     originator_is_low: bool,
     live: bool,
 }
@@ -60,6 +62,7 @@ impl Flow {
             watch: None,
             proves: Ends::NONE,
             stage: Stage::New,
+            heeds_acknowledgements: false,
             originator_is_low: true,
             live: false,
         }
@@ -111,10 +114,8 @@ impl Flow {
     fn over(&self, at: Timestamp, from: Side, packet: &PacketView<'_>) -> Option<Over> {
         if self.expired(at) {
             Some(Over::Expired)
-        } else if self.is_reused_by(at, from, packet) {
-            Some(Over::Reused)
         } else {
-            None
+            self.reused_by(at, from, packet).map(Over::Reused)
         }
     }
     /// Takes in the header of a packet.
@@ -136,17 +137,23 @@ impl Flow {
             watched: self.watch.is_some(),
         }
     }
-    /// Whether a packet that asks for a new connection begins a new flow here.
-    fn is_reused_by(&self, at: Timestamp, from: Side, packet: &PacketView<'_>) -> bool {
+    /// What is known of the new connection when a packet begins one here. While the old one is alive, anybody who takes part in
+    /// it can ask for another: then only the answer shows that the other end has agreed.
+    fn reused_by(&self, at: Timestamp, from: Side, packet: &PacketView<'_>) -> Option<TcpState> {
         let TransportView::Tcp(segment) = &packet.transport else {
-            return false;
+            return None;
         };
-        if !tcp_state::is_opening(segment) || self.tcp.repeats(from, segment.sequence) {
-            return false;
+        if !tcp_state::has_syn(segment) || self.tcp.repeats(from, segment.sequence) {
+            return None;
         }
         let silent = at.since(self.last_seen) > limits::REUSE_IDLE_MICROS;
         let restarted = self.tcp.half_open() && self.tcp.opened_by(from);
-        self.tcp.closed() || silent || restarted
+        let over = self.tcp.closed() || restarted || (silent && self.tcp.proven().is_empty());
+        if tcp_state::is_opening(segment) {
+            over.then(TcpState::new)
+        } else {
+            self.tcp.reopened(from, segment)
+        }
     }
 }
 
@@ -154,8 +161,8 @@ impl Flow {
 enum Over {
     /// It was silent for too long.
     Expired,
-    /// Its ports are used anew.
-    Reused,
+    /// Its ports are used anew, of which so much is known.
+    Reused(TcpState),
 }
 
 /// What happened to flows. Only grows.
@@ -238,18 +245,20 @@ impl FlowTable {
     pub fn touch(&mut self, at: Timestamp, packet: &PacketView<'_>) -> Option<Touched> {
         let (key, from_low) = FlowKey::of(packet);
         let tag = (self.hasher.flow(&key) >> 32) as u32;
+        let mut tcp = TcpState::new();
         if let Some(handle) = self.find(&key, tag) {
             let flow = self.flows.get_mut(handle)?;
             let from = flow.side(from_low);
             match flow.over(at, from, packet) {
                 None => return Some(flow.take_in(handle, at, from, packet)),
                 Some(Over::Expired) => self.counts.expired += 1,
-                Some(Over::Reused) => self.counts.reused += 1,
+                Some(Over::Reused(state)) => (tcp, self.counts.reused) = (state, self.counts.reused + 1),
             }
             self.end(handle);
         }
         let handle = self.begin(at, key, tag, packet)?;
         let flow = self.flows.get_mut(handle)?;
+        flow.tcp = tcp;
         let from = flow.side(from_low);
         Some(flow.take_in(handle, at, from, packet))
     }

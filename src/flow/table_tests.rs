@@ -2,7 +2,7 @@
 
 use super::{FlowCounts, FlowHasher, FlowTable, limits};
 use crate::packet::{PacketView, TcpView, TransportView, UdpView};
-use btblocker_detectors::{Endpoint, Findings, Options, Side, Timestamp};
+use btblocker_detectors::{Endpoint, Ends, Findings, Options, Side, Timestamp};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -47,6 +47,8 @@ fn tcp(from: u16, to: u16, sequence: u32, flags: u8, wire_len: u32) -> PacketVie
     let view = TcpView {
         sequence,
         acknowledgement: 0,
+        window: u16::MAX,
+        window_scale: None,
         flags,
         payload: &[],
         wire_len,
@@ -100,11 +102,16 @@ fn both_directions_are_one_flow_and_are_counted_apart() {
 #[test]
 fn a_silent_flow_ends_after_the_time_of_its_state() {
     let open = tcp(1, 2, 5, ACK, 5);
-    let rows: [(&str, &[PacketView<'_>], u64); 4] = [
+    let rows: [(&str, &[PacketView<'_>], u64); 5] = [
         ("datagrams", &[udp(1, 2)], limits::UDP_IDLE_MICROS),
         ("request", &[tcp(1, 2, 5, SYN, 0)], limits::TCP_HALF_OPEN_MICROS),
         ("payload", &[open], limits::TCP_IDLE_MICROS),
         ("reset", &[open, tcp(2, 1, 5, RST, 0)], limits::TCP_CLOSED_MICROS),
+        (
+            "forged reset",
+            &[open, tcp(1, 2, 9, RST, 0)],
+            limits::TCP_IDLE_MICROS,
+        ),
     ];
     for (name, packets, timeout) in rows {
         let mut table = table(4);
@@ -208,6 +215,69 @@ fn a_new_syn_on_an_ended_flow_begins_another() {
         table.touch(at(seconds), &syn).unwrap();
         assert_eq!((table.counts().reused, table.active()), (reused, 1), "{name}");
     }
+}
+
+#[test]
+fn a_new_connection_on_a_live_one_begins_with_its_answer() {
+    let acknowledged = |packet: PacketView<'static>, number: u32| {
+        let TransportView::Tcp(segment) = packet.transport else {
+            return packet;
+        };
+        let segment = TcpView {
+            acknowledgement: number,
+            ..segment
+        };
+        PacketView {
+            transport: TransportView::Tcp(segment),
+            ..packet
+        }
+    };
+    let open = [
+        tcp(1, 2, 100, SYN, 0),
+        acknowledged(tcp(2, 1, 500, SYN | ACK, 0), 101),
+        acknowledged(tcp(1, 2, 101, ACK, 50), 501),
+    ];
+    let asks = tcp(1, 2, 9_000, SYN, 0);
+    let grants = acknowledged(tcp(2, 1, 7_000, SYN | ACK, 0), 9_001);
+    let reset = |number| tcp(1, 2, number, RST, 0);
+    let rest = acknowledged(tcp(2, 1, 501, ACK, 9), 151);
+    let rows: [(&str, &[PacketView<'_>], u64); 7] = [
+        ("asked", &[asks], 0),
+        ("asked and granted", &[asks, grants], 1),
+        ("granted unasked", &[grants], 0),
+        (
+            "granted to another",
+            &[asks, acknowledged(tcp(2, 1, 7_000, SYN | ACK, 0), 9_002)],
+            0,
+        ),
+        ("reset by another number", &[rest, reset(9_000), asks], 0),
+        ("reset", &[rest, reset(151), asks], 1),
+        (
+            "reset that the other end contradicts",
+            &[rest, reset(151), rest, asks],
+            0,
+        ),
+    ];
+    for (name, packets, reused) in rows {
+        let mut table = table(4);
+        for packet in &open {
+            table.touch(at(0), packet).unwrap();
+        }
+        // A minute of silence changes nothing.
+        for packet in packets {
+            table.touch(at(60), packet).unwrap();
+        }
+        assert_eq!((table.counts().reused, table.active()), (reused, 1), "{name}");
+    }
+    let mut table = table(4);
+    for packet in open.iter().chain(&[asks, grants]) {
+        table.touch(at(60), packet).unwrap();
+    }
+    let touched = table
+        .touch(at(61), &acknowledged(tcp(1, 2, 9_001, ACK, 0), 7_001))
+        .unwrap();
+    assert_eq!(touched.from, Side::Originator);
+    assert_eq!(table.proven(touched.handle, &Findings::new()), Ends::BOTH);
 }
 
 #[test]

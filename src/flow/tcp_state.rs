@@ -19,17 +19,22 @@ const ACK: u8 = 16;
 struct Sent {
     /// Sequence number of its SYN.
     initial: u32,
-    /// First sequence number that is not acknowledged.
+    /// First sequence number that is not acknowledged: when both ends are proven, what the other end acknowledged last.
     first: u32,
-    /// The sequence number behind the last one.
+    /// The sequence number behind the last one: when both ends are proven, that of a SYN that came since.
     next: u32,
     /// Something was seen that takes up sequence numbers.
     seen: bool,
-    syn: bool,
-    fin: bool,
+    /// SYN and FIN, when it has sent them.
+    flags: u8,
+    /// The window scale of its SYN.
+    scale: u8,
     /// The other end acknowledged something of it.
     acknowledged: bool,
 }
+
+/// Stands for a SYN without window scale.
+const UNSCALED: u8 = u8::MAX;
 
 impl Sent {
     fn extend(&mut self, sequence: u32, len: u32) {
@@ -57,8 +62,12 @@ impl Sent {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TcpState {
     sides: [Sent; 2],
-    reset: bool,
+    /// The end whose reset the other one has not contradicted.
+    reset: Option<Side>,
     payload: bool,
+    /// Who has asked for a new connection on the ports of this one, and with which window scale.
+    reopening: Option<Side>,
+    reopening_scale: u8,
 }
 
 /// Whether the segment asks for a new connection (SYN without ACK).
@@ -87,14 +96,16 @@ impl TcpState {
             first: 0,
             next: 0,
             seen: false,
-            syn: false,
-            fin: false,
+            flags: 0,
+            scale: UNSCALED,
             acknowledged: false,
         };
         Self {
             sides: [nothing; 2],
-            reset: false,
+            reset: None,
             payload: false,
+            reopening: None,
+            reopening_scale: UNSCALED,
         }
     }
     /// Takes in the header of one segment.
@@ -102,12 +113,17 @@ impl TcpState {
         let TcpView {
             sequence, wire_len, ..
         } = *segment;
-        let (syn, fin) = (segment.flags & SYN != 0, segment.flags & FIN != 0);
+        let (syn, fin) = (segment.flags & SYN, segment.flags & FIN);
         if segment.flags & RST != 0 {
-            // Its numbers are copied from the segment that it refuses, so they prove nothing.
-            self.reset = true;
+            // Its numbers are copied from the segment that it refuses, so they prove nothing. With any other than the one
+            // that the other end waits for, that end goes on (RFC 5961 section 3.2).
+            let sent = &self.sides[from.index()];
+            if !sent.seen || self.half_open() || sequence == sent.first {
+                self.reset = Some(from);
+            }
             return;
         }
+        self.reset = self.reset.filter(|side| *side == from);
         self.payload |= wire_len > 0;
         let proven = self.proven() == Ends::BOTH;
         let [originator, responder] = &mut self.sides;
@@ -115,17 +131,26 @@ impl TcpState {
             Side::Originator => (originator, responder),
             Side::Responder => (responder, originator),
         };
-        sender.fin |= fin;
+        sender.flags |= fin;
+        let scale = segment.window_scale.unwrap_or(UNSCALED);
         if proven {
+            if segment.flags & ACK != 0 {
+                receiver.first = segment.acknowledgement;
+            }
+            if is_opening(segment) {
+                sender.next = sequence;
+                (self.reopening, self.reopening_scale) = (Some(from), scale);
+            }
             return;
         }
-        if syn && !(sender.syn && sender.initial == sequence) {
-            (sender.initial, sender.syn) = (sequence, true);
+        if syn != 0 && !(sender.flags & SYN != 0 && sender.initial == sequence) {
+            (sender.initial, sender.scale) = (sequence, scale);
+            sender.flags |= SYN;
             (sender.first, sender.next, sender.seen) = (sequence, sequence, true);
         }
         let len = wire_len
-            .saturating_add(u32::from(syn))
-            .saturating_add(u32::from(fin));
+            .saturating_add(u32::from(syn != 0))
+            .saturating_add(u32::from(fin != 0));
         if len > 0 {
             sender.extend(sequence, len);
         }
@@ -141,13 +166,13 @@ impl TcpState {
             Ends::NONE
         }
     }
-    /// After a reset, or FIN of both ends.
+    /// After a reset that the other end believes, or FIN of both ends.
     pub(super) fn closed(&self) -> bool {
-        self.reset || self.finished()
+        self.reset.is_some() || self.finished()
     }
     /// Both ends have said that they send no more.
     pub(super) fn finished(&self) -> bool {
-        self.sides.iter().all(|sent| sent.fin)
+        self.sides.iter().all(|sent| sent.flags & FIN != 0)
     }
     /// Neither payload nor a complete handshake was seen.
     pub(super) fn half_open(&self) -> bool {
@@ -156,15 +181,34 @@ impl TcpState {
     /// Whether an opening segment of `from` repeats the SYN that this flow knows of it.
     pub(super) fn repeats(&self, from: Side, sequence: u32) -> bool {
         let sent = &self.sides[from.index()];
-        sent.syn && sent.initial == sequence
+        sent.flags & SYN != 0 && sent.initial == sequence
     }
     /// Whether `from` has sent a SYN.
     pub(super) fn opened_by(&self, from: Side) -> bool {
-        self.sides[from.index()].syn
+        self.sides[from.index()].flags & SYN != 0
+    }
+    /// The state of the new connection that the other end has asked for, if a segment of `from` grants it.
+    pub(super) fn reopened(&self, from: Side, segment: &TcpView<'_>) -> Option<Self> {
+        let side = self.reopening?;
+        let initial = self.sides[side.index()].next;
+        let granted = segment.acknowledgement == initial.wrapping_add(1);
+        if side == from || !granted || !is_opening_answer(segment) {
+            return None;
+        }
+        let mut anew = Self::new();
+        let [opening, _] = &mut anew.sides;
+        (opening.initial, opening.flags, opening.scale) = (initial, SYN, self.reopening_scale);
+        (opening.first, opening.next, opening.seen) = (initial, initial.wrapping_add(1), true);
+        Some(anew)
+    }
+    /// The window scale that the SYN of one side named.
+    pub(super) fn window_scale(&self, side: Side) -> Option<u8> {
+        let scale = self.sides[side.index()].scale;
+        (scale != UNSCALED).then_some(scale)
     }
     /// Sequence number of the first payload byte of one side, when its SYN was seen.
     pub(super) fn beginning(&self, side: Side) -> Option<u32> {
         let sent = &self.sides[side.index()];
-        sent.syn.then(|| sent.initial.wrapping_add(1))
+        (sent.flags & SYN != 0).then(|| sent.initial.wrapping_add(1))
     }
 }

@@ -20,6 +20,8 @@ fn after(segments: &[Segment]) -> TcpState {
         let segment = TcpView {
             sequence,
             acknowledgement,
+            window: u16::MAX,
+            window_scale: None,
             flags,
             payload: &[],
             wire_len,

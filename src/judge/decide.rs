@@ -68,13 +68,21 @@ impl Record {
         self.verdict.map(|verdict| verdict.corroboration)
     }
 
-    /// Ends of whose conduct two techniques give evidence.
+    /// Ends that two techniques point to: of whose conduct both give evidence, or one that looks at what an end encrypts,
+    /// which is its own, while the other looks at the other end.
     fn agreed(&self) -> Ends {
-        let mut strong = self.strong;
-        let sides = [Side::Originator, Side::Responder].into_iter();
-        sides
-            .filter(|side| side.pick(&mut strong).count_ones() >= 2)
-            .fold(Ends::NONE, |ends, side| ends.union(Ends::only(side)))
+        const OWN: u32 = view(Technique::Mse) | view(Technique::Entropy);
+        let [originator, responder] = self.strong;
+        let two = (originator | responder).count_ones() >= 2;
+        let points = |views: u32| views.count_ones() >= 2 || (two && views & OWN != 0);
+        let only = |side, views| {
+            if points(views) {
+                Ends::only(side)
+            } else {
+                Ends::NONE
+            }
+        };
+        only(Side::Originator, originator).union(only(Side::Responder, responder))
     }
 
     /// Whether the evidence shows the end's own conduct: what others send to a host does not count against it.
@@ -304,7 +312,12 @@ impl Judge {
                 (Confidence::Strong, Technique::Mse | Technique::Entropy) => {
                     host.mse_inbound.insert(remote, at)
                 }
-                (Confidence::Strong, Technique::Utp) if spoke => host.utp.insert(remote, at),
+                // What only answers may be a service that sends back what a stranger chose.
+                (Confidence::Strong, Technique::Utp)
+                    if evidence.involves == Ends::BOTH || (spoke && side == Side::Originator) =>
+                {
+                    host.utp.insert(remote, at);
+                }
                 (Confidence::Strong, _) => {}
                 (Confidence::Weak, _) if spoke => host.weak.insert(remote, at),
                 (Confidence::Weak, _) => {}

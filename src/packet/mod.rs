@@ -85,6 +85,10 @@ pub struct TcpView<'a> {
     pub sequence: u32,
     /// Acknowledgement number; meaningless without ACK.
     pub acknowledgement: u32,
+    /// Receive window as it stands in the header, without its scale (RFC 7323 section 2.2).
+    pub window: u16,
+    /// Of a SYN with such an option: by how many bits the sender's later windows are shifted (RFC 7323 section 2.2).
+    pub window_scale: Option<u8>,
     /// The flag bits of RFC 9293 section 3.1: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32.
     pub flags: u8,
     /// Captured payload.

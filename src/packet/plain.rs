@@ -5,7 +5,7 @@
 //! instructions. Whatever is unusual in any way gives `None` and is read by the other modules; a test holds both to the
 //! same answers.
 
-use super::{PacketView, TcpView, TransportView, UdpView, ip, tunnel};
+use super::{PacketView, TcpView, TransportView, UdpView, ip, transport, tunnel};
 use btblocker_detectors::Endpoint;
 
 /// Bytes of the fixed headers.
@@ -68,7 +68,25 @@ fn transport(
     let transport = match protocol {
         ip::TCP => {
             let header = payload.first_chunk::<TCP_HEADER>()?;
-            let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, ..] = *header;
+            let [
+                _,
+                _,
+                _,
+                _,
+                s0,
+                s1,
+                s2,
+                s3,
+                a0,
+                a1,
+                a2,
+                a3,
+                offset,
+                flags,
+                w0,
+                w1,
+                ..,
+            ] = *header;
             let header = usize::from(offset >> 4) * 4;
             if header < TCP_HEADER {
                 return None;
@@ -76,6 +94,8 @@ fn transport(
             TransportView::Tcp(TcpView {
                 sequence: u32::from_be_bytes([s0, s1, s2, s3]),
                 acknowledgement: u32::from_be_bytes([a0, a1, a2, a3]),
+                window: u16::from_be_bytes([w0, w1]),
+                window_scale: transport::window_scale(flags, payload.get(TCP_HEADER..header)?),
                 flags: flags & 0x3f,
                 payload: payload.get(header..)?,
                 wire_len: wire.checked_sub(header)? as u32,

@@ -24,6 +24,9 @@ pub(super) fn read(protocol: u8, payload: Span<'_>, first: bool) -> Result<Segme
     }
 }
 
+/// Largest shift of a window (RFC 7323 section 2.3).
+const MAX_WINDOW_SCALE: u8 = 14;
+
 fn tcp(segment: Span<'_>) -> Result<Segment<'_>, Skip> {
     let view = TcpPacket::new(segment.bytes()).ok_or(Skip::TruncatedTransport)?;
     let header = usize::from(view.get_data_offset()) * 4;
@@ -34,11 +37,30 @@ fn tcp(segment: Span<'_>) -> Result<Segment<'_>, Skip> {
     let tcp = TcpView {
         sequence: view.get_sequence(),
         acknowledgement: view.get_acknowledgement(),
+        window: view.get_window(),
+        window_scale: window_scale(view.get_flags(), view.get_options_raw()),
         flags: view.get_flags() & 0x3f,
         payload: payload.bytes(),
         wire_len: payload.wire(),
     };
     Ok((view.get_source(), view.get_destination(), TransportView::Tcp(tcp)))
+}
+
+/// The window scale that a SYN with these options names.
+pub(super) fn window_scale(flags: u8, mut options: &[u8]) -> Option<u8> {
+    const SYN: u8 = 2;
+    if flags & SYN == 0 {
+        return None;
+    }
+    loop {
+        options = match *options {
+            // Nothing, the end, or an option whose length is none: no step forward.
+            [] | [0, ..] | [2..=u8::MAX, 0 | 1, ..] | [2..=u8::MAX] => return None,
+            [1, ref rest @ ..] => rest,
+            [3, 3, shift, ..] => return Some(shift.min(MAX_WINDOW_SCALE)),
+            [_, length, ..] => options.get(usize::from(length)..)?,
+        };
+    }
 }
 
 /// Source port, destination port and payload.

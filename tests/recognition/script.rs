@@ -107,6 +107,8 @@ impl World {
                     at: Timestamp(at),
                     sequence: *sequence,
                     acknowledgement: None,
+                    window: u16::MAX,
+                    window_scale: None,
                     syn: step < 2,
                     payload,
                     wire_len: payload.len() as u32,

@@ -38,17 +38,41 @@ fn a_server_that_understands_nothing_is_not_banned_for_what_it_is_sent() {
 
 #[test]
 fn a_server_is_not_banned_for_blocks_that_many_strangers_send() {
-    for answer in [None, Some(BAD_REQUEST)] {
+    for answer in [None, Some(BAD_REQUEST.to_vec()), Some(noise(9, 220))] {
         let mut world = World::new();
         for remote in 1..=8 {
+            let opening = (A, noise(50 + u64::from(remote), 64));
             let blocks = (0..12).map(|n| (A, noise(n + 100 * u64::from(remote), 16_397)));
-            let answer = answer.map(|answer| (B, answer.to_vec()));
-            let steps: Vec<Step> = answer.into_iter().chain(blocks).collect();
+            let answer = answer.clone().map(|answer| (B, answer));
+            let steps: Vec<Step> = [opening].into_iter().chain(answer).chain(blocks).collect();
             visit(&mut world, remote, 9000, &steps);
         }
         let outcome = world.outcome();
         assert_eq!(outcome.banned, 0, "{outcome:?}");
     }
+}
+
+#[test]
+fn who_answers_random_bytes_with_random_bytes_is_not_banned_for_the_sizes_of_strangers() {
+    let mut world = World::new();
+    for remote in 1..=8 {
+        let first = 120 + 17 * usize::from(remote);
+        let lengths = [first, 150 + usize::from(remote), 124, 90, 300, 200];
+        visit(&mut world, remote, 443, &flights(remote.into(), &lengths));
+        visit(&mut world, remote, 8388, &flights(remote.into(), &lengths));
+        // Sizes of requests, and whatever the server sends.
+        let requests = (0..60).flat_map(|n: u64| {
+            let sizes = 17 * (1 + n as usize % 4);
+            [
+                (A, noise(n, sizes)),
+                (B, noise(n + 900, 17_000 + 13 * n as usize)),
+            ]
+        });
+        let steps: Vec<Step> = flights(7, &[64, 64]).into_iter().chain(requests).collect();
+        visit(&mut world, remote, 8389, &steps);
+    }
+    let outcome = world.outcome();
+    assert_eq!(outcome.banned, 0, "{outcome:?}");
 }
 
 #[test]
@@ -234,6 +258,37 @@ fn services_that_send_back_a_number_are_no_trackers() {
 }
 
 #[test]
+fn game_servers_and_caches_are_no_trackers_and_no_peers() {
+    let status = |session: u8| {
+        [
+            &[0, 0, 0, 3, session][..],
+            b"A Minecraft Server\0SMP\0world\x000\x0020\0",
+        ]
+        .concat()
+    };
+    let mut world = World::new();
+    let ask = |session| (A, connect(u32::from_be_bytes([session, b'A', b' ', b'M'])));
+    let steps = [ask(b'1'), (B, status(b'1')), ask(b'2'), (B, status(b'2'))];
+    world.flow_with(1, B, Transport::Udp, 25_565, &steps);
+    let outcome = world.outcome();
+    assert_eq!(outcome.banned, 0, "{outcome:?}");
+    let mut world = World::new();
+    for remote in 1..=8 {
+        let syn = [
+            &[0x41, 0, 0, 0][..],
+            &[0xb0, 0, 0, 1, 0, 0, 0, 0, 0, 0x10, 0, 0, 0x0d, 0x0a, 0, 0],
+        ]
+        .concat();
+        let count = [&b"\x21\0\0\0\0\x01\0\0"[..], b"incr k 1\r\n"].concat();
+        let answer = [&b"\x21\0\0\0\0\x01\0\0"[..], b"1234567894\r\n"].concat();
+        let steps = [(A, syn), (A, count), (B, answer)];
+        world.flow_with(remote, B, Transport::Udp, 11_211, &steps);
+    }
+    let outcome = world.outcome();
+    assert_eq!(outcome.banned, 0, "{outcome:?}");
+}
+
+#[test]
 fn heartbeats_with_small_numbers_are_no_utp() {
     let mut world = World::new();
     for remote in 1..=8_u32 {
@@ -324,7 +379,42 @@ fn who_quotes_a_stranger_is_not_banned() {
         b"\"\0Fpostmaster.c\0\0",
     ]
     .concat();
-    let cases: [(&str, Vec<Step>); 5] = [
+    let behind = |head: &[u8], what: &[u8]| [head, &noise(4, 96), what].concat();
+    let cases: [(&str, Vec<Step>); 11] = [
+        (
+            "a store that echoes",
+            vec![
+                (A, b"echo \"\\x13\\x42\\x69\\x74\\x54 and so on\"\r\n".to_vec()),
+                (B, behind(b"$164\r\n", &hello)),
+            ],
+        ),
+        (
+            "a cache",
+            vec![(A, b"mg k v\r\n".to_vec()), (B, behind(b"VA 164\r\n", &hello))],
+        ),
+        (
+            "a message broker with a short topic",
+            vec![
+                (
+                    A,
+                    b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a\x82\x06\0\x01\0\x01a\0".to_vec(),
+                ),
+                (B, b"\x20\x02\0\0\x90\x03\0\x01\0".to_vec()),
+                (B, behind(b"\x30\xa7\x01\0\x01a", &hello)),
+            ],
+        ),
+        (
+            "an echo of a handshake without a peer-id",
+            vec![(A, hello[..48].to_vec()), (B, hello[..48].to_vec())],
+        ),
+        (
+            "an echo of a handshake behind random bytes",
+            vec![(A, behind(b"", &hello)), (B, behind(b"", &hello))],
+        ),
+        (
+            "an echo of a request behind random bytes",
+            vec![(A, behind(b"", REQUEST)), (B, behind(b"", REQUEST))],
+        ),
         (
             "a name server",
             vec![(A, quoting_name([1, 0])), (B, quoting_name([0x81, 0x85]))],

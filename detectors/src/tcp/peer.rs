@@ -110,12 +110,14 @@ impl TcpInspector {
         }
     }
 
-    /// Whether the other end has sent a handshake with this peer-id: then `side` sends back what it gets.
+    /// Whether the other end has sent a handshake with this peer-id, or both none: then `side` sends back what it gets.
     fn repeats(&mut self, side: Side, found: &Handshake) -> bool {
-        let Some(peer_id) = found.peer_id else {
+        // Who begins a connection names himself at once; in a capture that cuts segments, nobody does.
+        let hash = found.info_hash.filter(|_| !self.direction(side).is_cut());
+        let Some(name) = found.peer_id.or(hash) else {
             return false;
         };
-        self.reading(side).peer = digest(&[&peer_id]);
+        self.reading(side).peer = digest(&[&name]);
         self.reading(side).peer == self.reading(side.other()).peer
     }
 
@@ -223,14 +225,19 @@ impl TcpInspector {
                 .unwrap_or(&[])
         });
         let cut = self.directions.iter().any(Direction::is_cut);
-        let found = mse::exchange(&self.flights, one, two, cut, context.options);
+        let own = [first, first.other()].map(|side| !self.cramped.contains(side));
+        let found = mse::exchange(&self.flights, one, two, cut, context.options).by(own);
         self.judged = match found {
-            Exchange::No | Exchange::Flights => true,
+            Exchange::No | Exchange::Flights(_) => true,
             Exchange::Unfinished => false,
             Exchange::Shape => self.flights.ended(4).is_some(),
         };
         if let Some((rule, confidence)) = mse::grade(found) {
-            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, first).of_both();
+            let mut evidence = Evidence::new(Technique::Mse, rule, confidence, first);
+            // Who opens an exchange has a part in the answer, who only answers none in how it was asked.
+            if found != Exchange::Flights([true, false]) {
+                evidence = evidence.of_both();
+            }
             evidence.key = mse::key_hash(one);
             evidence.opening = self.flights.ended(0).and_then(NonZeroU16::new);
             self.emit(evidence, context);

@@ -23,9 +23,14 @@ impl TcpInspector {
                 let Some((asked, evidence)) = http::request(rest, no_more, side) else {
                     return;
                 };
-                self.asked = asked;
+                let end = http::head_end(bytes, at);
+                if end.is_some() {
+                    self.ask(asked);
+                } else {
+                    self.asked = asked;
+                }
                 self.emit_some(evidence, context);
-                http::head_end(bytes, at)
+                end
             } else if rest.starts_with(b"HTTP/1.") {
                 let asked = self.answered(side);
                 if let Some(evidence) = http::answer(rest, side, asked, context.findings) {
@@ -48,8 +53,15 @@ impl TcpInspector {
         }
     }
 
+    /// Remembers what a whole request asks. Of several open ones nobody knows which is answered.
+    fn ask(&mut self, asked: Asked) {
+        self.asked = if self.open { Asked::Nothing } else { asked };
+        self.open = true;
+    }
+
     /// What an answer of `side` is to.
     fn answered(&mut self, side: Side) -> Asked {
+        self.open = false;
         if self.direction(side.other()).spoke() {
             self.asked
         } else {
@@ -70,7 +82,7 @@ impl TcpInspector {
         let evidence = if grammar::is_http_request(bytes) {
             let cut = self.direction(side).is_cut();
             http::request(bytes, cut, side).and_then(|(asked, evidence)| {
-                self.asked = asked;
+                self.ask(asked);
                 evidence
             })
         } else if bytes.starts_with(b"HTTP/1.") {
