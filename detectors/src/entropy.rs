@@ -13,6 +13,12 @@
 //! compared with the eight before it, so a random one fits with a probability of 8/16,397 (11 bits); blocks that
 //! make up a third of the ends, six at least, are beyond 50 bits and conclusive. Three of four samples of the
 //! content must look random, so that plaintext and structured streams are left to other rules.
+//! Who asks for blocks answers for them, too: `rc4-blocks` involves both ends when the other one sends requests.
+//!
+//! A receiver can choose the sender's sizes by its windows: a sender that always has more stops where the window ends. Windows
+//! that end whole blocks behind an end of a short segment (by whatever scale: its announcement is the receiver's, too), and
+//! windows with room for requests only are counted; where they are half of what was found, nothing is told.
+//!
 //! Look-alikes: SFTP without SSH that reads blocks of 16,384 bytes has the same header of 13; it is told by the beginning of its
 //! flow, which is not random. TLS records add 22 to 29 bytes to 16,384, Shadowsocks and VMess 2 to 34, HTTP/2 9.
 //! BitTorrent inside a length-preserving proxy is found, too. Cannot see: senders that coalesce everything.

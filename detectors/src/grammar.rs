@@ -80,6 +80,11 @@ pub(crate) fn is_tls(bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether a TLS record of application data begins: 1 in 67 million random segments.
+pub(crate) fn is_tls_data(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[23, 3, 3]) && is_tls(bytes)
+}
+
 /// NetBIOS session header and `\xffSMB` or `\xfeSMB`.
 fn is_smb(bytes: &[u8]) -> bool {
     matches!(bytes, [0, _, _, _, 0xFD..=0xFF, b'S', b'M', b'B', ..])

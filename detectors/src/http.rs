@@ -12,6 +12,8 @@
 //! | `torrent-file` | a body that is a torrent file, or its beginning | weak |
 //! | `user-agent` | the name of a client | weak |
 //!
+//! An answer is conclusive only where a tracker was asked: the last part of the path is short, a program or holds `announce`;
+//! one request was open; and the answer's head is not that of a file (`Last-Modified`, `ETag`, `Accept-Ranges`).
 //! Only the request line counts: a page, a body or a referrer that quotes a tracker's URL is nothing. Where the head shows a
 //! browser, which fetches whatever address a page names, or a proxy, which passes on what others ask, an announce and a web
 //! seed are strong only. Bodies that are compressed or chunked are not read. The URL may be absolute (through a proxy).

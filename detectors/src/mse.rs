@@ -12,6 +12,8 @@
 //! Of 984 flows of other protocols with three flights none has 124 or 68 there. Equally exact are the writes of
 //! programs that do not collect them: a first segment of just the key (96), and a third flight that begins with
 //! one segment for each hash (20, 20).
+//! The sizes of flights 3 and 5 are the first speaker's: they involve that end only. That of flight 4 involves both, as the
+//! first speaker has opened the exchange. A size that the other end's window left no room to exceed is nobody's own.
 //! Rule `shape` (weak): all of it without an exact size, which random-looking request protocols also have.
 //! Excluded: a flight that states its own length, and whatever `grammar` names. The clear eight zero bytes that
 //! some detectors seek do not exist on the wire: they are sent encrypted. Nothing here can prove the content;

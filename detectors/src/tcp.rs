@@ -520,6 +520,11 @@ impl TcpInspector {
         {
             self.name_segment(side, bytes);
         }
+        // In the middle of a stream, what follows a pause begins with a record.
+        let joined = self.protocol == Protocol::Unknown && !self.direction(side).start_seen();
+        if joined && grammar::is_tls_data(bytes) && !self.is_greeted() && !self.plain {
+            self.protocol = Protocol::Sealed;
+        }
         match self.protocol {
             Protocol::Http => self.read_http_segment(side, bytes, context),
             Protocol::Text | Protocol::Sealed | Protocol::Binary => {}

@@ -470,6 +470,15 @@ fn the_windows_of_a_receiver_are_not_the_sizes_of_the_sender() {
             );
         }
     }
+    // Nor are those of a server whose answers have the size that was asked for, when its beginning was not seen.
+    let mut shown = Shown::mid_stream();
+    shown.says(A, &noise(1, 5_000)).says(B, &noise(2, 5_000));
+    for block in 0..14 {
+        shown.says(A, &[&b"\x17\x03\x03\0\x40"[..], &noise(70 + block, 64)].concat());
+        let record = [&b"\x17\x03\x03\x40\x08"[..], &noise(3 + block, 16_392)].concat();
+        shown.says_in(B, &record, 1448);
+    }
+    assert_eq!(shown.told(), BTreeSet::new());
     // Who lets a few requests' bytes come at a time gets no more from any server.
     for (wide, told) in [(true, true), (false, false)] {
         let mut shown = Shown::from_start();
