@@ -8,7 +8,8 @@ pub const TCP_IDLE_MICROS: u64 = 600_000_000;
 /// A TCP flow that carried no payload and has no complete handshake: scans and floods. Clients repeat an
 /// unanswered SYN after 1, 3, 7 and 15 s.
 pub const TCP_HALF_OPEN_MICROS: u64 = 20_000_000;
-/// A TCP flow after a reset or both FINs; long enough for stragglers, which would make a flow of their own.
+/// A TCP flow after a reset that the other end goes along with, or both FINs; long enough for stragglers, which would make
+/// a flow of their own.
 pub const TCP_CLOSED_MICROS: u64 = 10_000_000;
 /// The shortest of these: a flow that was silent for less is alive.
 pub const SHORTEST_IDLE_MICROS: u64 = TCP_CLOSED_MICROS;
@@ -19,8 +20,8 @@ const _: () = assert!(EARLY_EXIT_MICROS < SHORTEST_IDLE_MICROS);
 /// The kernel is told of a settled flow once in so many of its packets: most flows never have so many, and one that
 /// goes on needs no more than two of them in [`EARLY_EXIT_MICROS`].
 pub const EARLY_EXIT_STEP: u64 = 8;
-/// A SYN with another sequence number on a flow that was silent for so long begins a new flow, closed or not:
-/// the end of the old one was not captured.
+/// A SYN with another sequence number on a flow that was silent for so long, and of which only one direction was captured,
+/// begins a new flow: its end may have been in the other. Where both were, the answer to the SYN begins it.
 pub const REUSE_IDLE_MICROS: u64 = 10_000_000;
 /// A flow that is silent for so long loses its stream buffers: the flights of a handshake follow each other
 /// within seconds, and buffers are few.
