@@ -150,6 +150,39 @@ fn text_on_a_web_server_is_no_answer_of_a_tracker_when_nobody_has_announced() {
 }
 
 #[test]
+fn a_file_on_a_web_server_is_no_answer_of_a_tracker() {
+    let hash = "%aa%bb%cc%dd%ee%ff%11%22%33%44aaaaaaaaaa";
+    let query = format!("info_hash={hash}&peer_id=-TR2940-chho92c56pul&port=6881");
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    let ok = |headers: &str| {
+        let body = "d8:intervali1e5:peers0:e";
+        (
+            B,
+            format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 24\r\n\r\n{body}").into_bytes(),
+        )
+    };
+    let announce = format!("/announce?{query}");
+    for (name, requests, headers, banned) in [
+        ("a tracker", vec![get(&announce)], "", true),
+        ("a file", vec![get(&format!("/note.txt?{query}"))], "", false),
+        (
+            "a file of that name",
+            vec![get(&announce)],
+            "ETag: \"5\"\r\n",
+            false,
+        ),
+        ("two requests", vec![get("/note.txt"), get(&announce)], "", false),
+    ] {
+        let mut world = World::new();
+        let asked = requests.into_iter().map(|request| (A, request));
+        let steps: Vec<Step> = asked.chain([ok(headers)]).collect();
+        visit(&mut world, 1, 80, &steps);
+        let outcome = world.outcome();
+        assert_eq!(outcome.banned > 0, banned, "{name}: {outcome:?}");
+    }
+}
+
+#[test]
 fn a_browser_or_a_proxy_that_fetches_an_announce_for_others_is_not_banned() {
     let hash = "%aa7i%c4S%0d%de%06%24%18s%da%d4%3a%b5%cc%ec%2c%e6%22";
     let target = format!("/announce?info_hash={hash}&peer_id=-TR2940-chho92c56pul&port=6881");
@@ -272,6 +305,16 @@ fn game_servers_and_caches_are_no_trackers_and_no_peers() {
     world.flow_with(1, B, Transport::Udp, 25_565, &steps);
     let outcome = world.outcome();
     assert_eq!(outcome.banned, 0, "{outcome:?}");
+    let connected = |transaction: u32| {
+        let id = noise(transaction.into(), 8);
+        (B, [&[0; 4][..], &transaction.to_be_bytes(), &id].concat())
+    };
+    let mut world = World::new();
+    let ask = |transaction| (A, connect(transaction));
+    let steps = [ask(5), connected(5), ask(6), connected(6)];
+    world.flow_with(1, B, Transport::Udp, 9987, &steps);
+    let outcome = world.outcome();
+    assert_eq!(outcome.banned, 0, "whoever sends back what he gets: {outcome:?}");
     let mut world = World::new();
     for remote in 1..=8 {
         let syn = [
@@ -384,13 +427,16 @@ fn who_quotes_a_stranger_is_not_banned() {
         (
             "a store that echoes",
             vec![
-                (A, b"echo \"\\x13\\x42\\x69\\x74\\x54 and so on\"\r\n".to_vec()),
+                (A, [&b"echo \""[..], &noise(5, 64), b"\\x13\\x42\"\r\n"].concat()),
                 (B, behind(b"$164\r\n", &hello)),
             ],
         ),
         (
             "a cache",
-            vec![(A, b"mg k v\r\n".to_vec()), (B, behind(b"VA 164\r\n", &hello))],
+            vec![
+                (A, b"mg \x81\x82\x83 v\r\n".to_vec()),
+                (B, behind(b"VA 164\r\n", &hello)),
+            ],
         ),
         (
             "a message broker with a short topic",
@@ -400,7 +446,8 @@ fn who_quotes_a_stranger_is_not_banned() {
                     b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a\x82\x06\0\x01\0\x01a\0".to_vec(),
                 ),
                 (B, b"\x20\x02\0\0\x90\x03\0\x01\0".to_vec()),
-                (B, behind(b"\x30\xa7\x01\0\x01a", &hello)),
+                (A, b"\xc0\0".to_vec()),
+                (B, behind(b"\x30\x74\0\x01a", REQUEST)),
             ],
         ),
         (
