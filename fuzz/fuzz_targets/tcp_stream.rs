@@ -1,5 +1,6 @@
 //! A TCP flow in any segments: choices are the side (1), SYN (2), a jump of the sequence number (4, 8), a cut
-//! capture (16), a look without buffers (32), rearming (64) and an acknowledgement (128).
+//! capture (16), a look without buffers (32), rearming (64) and an acknowledgement (128). The first bytes of a payload are its
+//! window, too, and the first one the window scale of a SYN.
 #![no_main]
 
 use btblocker_detectors::{
@@ -31,6 +32,10 @@ fuzz_target!(|input: &[u8]| {
             at: Timestamp(number as u64 * 1000),
             sequence: *sequence,
             acknowledgement: (choices & 128 != 0).then_some(number as u32 * 700),
+            window: payload
+                .first_chunk()
+                .map_or(0, |bytes| u16::from_be_bytes(*bytes)),
+            window_scale: payload.first().copied(),
             syn: choices & 2 != 0,
             payload,
             wire_len: payload.len() as u32 + if choices & 16 != 0 { 900 } else { 0 },
