@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `rc4-requests` | of 20 segments of 17 to 1,199 bytes: half have a multiple of 17 bytes, the size of a request, or three quarters have one or more requests and at most two `have` messages of 9; in three different multiples, unless what comes back are conclusive blocks. Sizes of more than two requests and a `have` do not count again when they repeat the last one: the messages of other programs often have one size. For each of these segments at least 4,099 bytes come back, where the capture has them: keys in a terminal bring less | 3e-8 |
 //! | `rc4-download` | the same with 20 segments of requests, or 30 with `have` messages among them; and for every 17 bytes the other end sends 16,397, give or take | 3e-15 |
-//! | `rc4-upload` | the other end of that: strong, as the asking end chose what it sends | 3e-15 |
+//! | `rc4-upload` | the other end of that behind an exchange of keys: strong, as the asking end chose how much it sends | 3e-15 |
 //! | `rc4-blocks` | distances between ends of short segments that are multiples of 16,397, the size of a piece message with a block of 16,384: at least 4, and one in 50 ends | 4e-6 |
 //!
 //! A sender that has nothing to add pushes a short segment (or uTP packet): its end is the end of a message.
@@ -13,17 +13,19 @@
 //! compared with the eight before it, so a random one fits with a probability of 8/16,397 (11 bits); blocks that
 //! make up a third of the ends, six at least, are beyond 50 bits and conclusive. Three of four samples of the
 //! content must look random, so that plaintext and structured streams are left to other rules.
-//! Who asks for blocks answers for them, too: `rc4-blocks` involves both ends when the other one sends requests.
+//! Who asks for blocks answers for them, too: `rc4-blocks` is told of the end that sends them, and of the other one when it sends
+//! requests, four at least. `rc4-upload` needs an exchange of keys in front.
 //!
-//! A receiver can choose the sender's sizes by its windows: a sender that always has more stops where the window ends. Windows
-//! that end whole blocks behind an end of a short segment (by whatever scale: its announcement is the receiver's, too), and
-//! windows with room for requests only are counted; where they are half of what was found, nothing is told.
+//! A receiver can choose the sender's sizes by its windows: segments that end where a window does are not counted, and where
+//! windows end whole blocks behind a short segment half as often as blocks do, blocks are nothing. What came is what was
+//! acknowledged, where that is seen.
 //!
 //! Look-alikes: SFTP without SSH that reads blocks of 16,384 bytes has the same header of 13; it is told by the beginning of its
 //! flow, which is not random. TLS records add 22 to 29 bytes to 16,384, Shadowsocks and VMess 2 to 34, HTTP/2 9.
 //! BitTorrent inside a length-preserving proxy is found, too. Cannot see: senders that coalesce everything.
 
 use crate::randomness::{SAMPLE_BYTES, least_sample, looks_random};
+use crate::windows::{self, MAX_SCALE};
 use crate::{Confidence, Evidence, Options, Side, Technique};
 
 /// Bytes of a request message.
@@ -45,10 +47,6 @@ const ENDS: usize = 8;
 const LEAST_SAMPLES: u8 = 3;
 /// Samples that are taken: later ones would not change the answer.
 const MOST_SAMPLES: u8 = 32;
-/// Segments of the size of requests from which on the windows that the receiver leaves for them are looked at.
-const HEEDED_REQUESTS: u16 = 8;
-/// Largest shift of a window (RFC 7323 section 2.3).
-const MAX_SCALE: u8 = 14;
 /// Least size that is taken for a full one when it comes twice in a row.
 const FULL_BYTES: u16 = 512;
 
@@ -74,11 +72,14 @@ pub(crate) struct Sizes {
     longest: u16,
     /// Size of the last segment.
     last: u16,
-    /// Windows of the receiver that ended where a block would, and such that had room for requests only.
+    /// Segments of requests of the same size as the one before.
+    repeated: u16,
+    /// Windows of the receiver that ended where a block would.
     granted: u16,
-    narrow: u16,
     /// Where the last of these ended.
     edge: u32,
+    /// The offset up to which the receiver has said to have everything.
+    acknowledged: u32,
 }
 
 impl Sizes {
@@ -98,19 +99,31 @@ impl Sizes {
             random: 0,
             longest: 0,
             last: 0,
+            repeated: 0,
             granted: 0,
-            narrow: 0,
             edge: 0,
+            acknowledged: 0,
         }
     }
 
-    /// Counts a segment with new bytes: `end` is the offset behind it in the direction's stream.
-    pub(crate) fn segment(&mut self, end: u32, payload: &[u8], wire_len: u32, options: &Options) {
+    /// Counts a segment with new bytes: `end` is the offset behind it in the direction's stream, `forced` says that a window of
+    /// the receiver ended there.
+    pub(crate) fn segment(
+        &mut self,
+        end: u32,
+        payload: &[u8],
+        wire_len: u32,
+        forced: bool,
+        options: &Options,
+    ) {
         let gap = end.wrapping_sub(self.position) != wire_len;
         self.position = end;
         let len = u16::try_from(wire_len).unwrap_or(u16::MAX);
         let repeats = len == self.asked && wire_len > 2 * REQUEST_BYTES + HAVE_BYTES;
-        if wire_len > REQUEST_BYTES - 1 && wire_len < LARGE_BYTES && !gap && !repeats {
+        self.repeated = self
+            .repeated
+            .saturating_add(u16::from(repeats && !gap && !forced));
+        if wire_len > REQUEST_BYTES - 1 && wire_len < LARGE_BYTES && !gap && !repeats && !forced {
             self.small = self.small.saturating_add(1);
             let haves = (0..=2).find(|haves| {
                 let requests = wire_len.saturating_sub(HAVE_BYTES * haves);
@@ -127,7 +140,7 @@ impl Sizes {
             self.longest = len;
         }
         self.last = len;
-        if len < self.longest {
+        if len < self.longest && !forced {
             self.short_end(end);
         }
         self.longest = self.longest.max(len);
@@ -146,7 +159,13 @@ impl Sizes {
 
     /// Counts the next bytes of a stream that comes in order, whose offsets are not known.
     pub(crate) fn follow(&mut self, payload: &[u8], wire_len: u32, options: &Options) {
-        self.segment(self.position.wrapping_add(wire_len), payload, wire_len, options);
+        self.segment(
+            self.position.wrapping_add(wire_len),
+            payload,
+            wire_len,
+            false,
+            options,
+        );
     }
 
     /// So many packets are missing: most are full.
@@ -157,30 +176,38 @@ impl Sizes {
 
     /// Whether the windows of the receiver matter: it may be the one that chooses the sizes.
     pub(crate) const fn heeds_windows(&self) -> bool {
-        self.blocks > 0 || self.small >= HEEDED_REQUESTS
+        self.blocks > 0 || self.small > 0
     }
 
-    /// Takes in that the receiver has everything before the offset `acknowledged` and lets `window` bytes more come, shifted
-    /// by `scale` if that is known. Who lets one block come after the other gets them from any sender.
-    pub(crate) fn grant(&mut self, acknowledged: u32, window: u16, scale: Option<u8>) {
-        let edge_at = |scale| edge(acknowledged, window, scale);
+    /// Takes in that the receiver has everything before the offset `acknowledged` and opens a window. Who lets one block come
+    /// after the other gets them from any sender.
+    pub(crate) fn grant(&mut self, acknowledged: u32, window: u16) {
+        let behind = acknowledged.wrapping_sub(self.acknowledged);
+        if behind < 1 << 31 {
+            self.acknowledged = acknowledged;
+        }
         let ends_block = |edge: &u32| {
             let ahead = |end: &u32| *end != 0 && edge.wrapping_sub(*end).is_multiple_of(PIECE_BYTES);
             self.ends.iter().any(ahead)
         };
-        // The scale is the receiver's word, too.
         if self.blocks > 0
-            && let Some(edge) = (0..=MAX_SCALE).map(edge_at).find(ends_block)
+            && let Some(edge) = (0..=MAX_SCALE)
+                .map(|scale| windows::edge(acknowledged, window, scale))
+                .find(ends_block)
             && edge != self.edge
         {
             (self.granted, self.edge) = (self.granted.saturating_add(1), edge);
         }
-        if let Some(edge) = scale.map(edge_at)
-            && is_narrow(edge.wrapping_sub(self.position))
-            && edge != self.edge
-        {
-            (self.narrow, self.edge) = (self.narrow.saturating_add(1), edge);
-        }
+    }
+
+    /// Bytes that have come: what was acknowledged, where acknowledgements are seen.
+    fn came(&self) -> u64 {
+        let acknowledged = self.acknowledged != 0 && self.acknowledged < self.position;
+        u64::from(if acknowledged {
+            self.acknowledged
+        } else {
+            self.position
+        })
     }
 
     fn short_end(&mut self, end: u32) {
@@ -213,19 +240,18 @@ impl Sizes {
 
     /// Whether most segments have the size of one or more requests, and there are many.
     fn asks(&self) -> bool {
-        self.small >= 20 && self.looks_like_asking()
+        self.small >= 20 && (self.is_pure() || self.is_mixed())
     }
 
-    /// The same of any number: enough to say that this end wants the blocks that it gets.
+    /// The same of any number and sizes: enough to say that this end wants the blocks that it gets.
     fn looks_like_asking(&self) -> bool {
-        let chosen_by_receiver = self.narrow.saturating_mul(2) >= self.small;
-        self.with_haves >= LEAST_REQUESTS && !chosen_by_receiver && (self.is_pure() || self.is_mixed())
+        self.with_haves.saturating_add(self.repeated) >= LEAST_REQUESTS && (self.is_pure() || self.is_mixed())
     }
 
     /// Whether a quarter of the blocks that were asked for has come, as far as the capture has what comes.
     fn is_served(&self, answers: &Self) -> bool {
         let least = u64::from(self.with_haves) * u64::from(PIECE_BYTES / 4);
-        answers.position == 0 || u64::from(answers.position) >= least
+        answers.position == 0 || answers.came() >= least
     }
 
     fn is_pure(&self) -> bool {
@@ -242,7 +268,7 @@ impl Sizes {
         let many = self.requests >= SURE_REQUESTS && self.is_pure()
             || self.with_haves >= SURE_WITH_HAVES && self.is_mixed();
         let asked = u64::from(self.position) * u64::from(PIECE_BYTES);
-        let came = u64::from(answers.position) * u64::from(REQUEST_BYTES);
+        let came = answers.came() * u64::from(REQUEST_BYTES);
         let fits = came * 2 >= asked && came * 3 <= asked * 4;
         many && fits && self.requests() && answers.is_opaque()
     }
@@ -262,18 +288,14 @@ impl Sizes {
     }
 }
 
-/// The offset up to which a receiver that has everything before `acknowledged` lets the sender go.
-pub(crate) fn edge(acknowledged: u32, window: u16, scale: u8) -> u32 {
-    acknowledged.wrapping_add(u32::from(window) << scale.min(MAX_SCALE))
-}
-
-/// Whether so many bytes have no room for a segment: then the receiver chooses the sender's sizes.
-pub(crate) fn is_narrow(bytes: u32) -> bool {
-    (1..LARGE_BYTES).contains(&bytes)
-}
-
-/// What the sizes of both directions say of the one that `side` sends. `answered` says that both ends spoke.
-pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option<Evidence>; 4] {
+/// What the sizes of both directions say, of which `side` has just added to its own. `answered` says that both ends spoke,
+/// `exchanged` that the other end began as in an exchange of keys.
+pub(crate) fn inspect(
+    sizes: &[Sizes; 2],
+    side: Side,
+    answered: bool,
+    exchanged: bool,
+) -> [Option<Evidence>; 5] {
     let opaque = sizes.iter().any(Sizes::is_opaque);
     let [originator, responder] = sizes;
     let (own, other) = match side {
@@ -295,17 +317,13 @@ pub(crate) fn inspect(sizes: &[Sizes; 2], side: Side, answered: bool) -> [Option
     [
         requests.then(|| tell("rc4-requests", Confidence::Strong, side)),
         downloads.then(|| tell("rc4-download", Confidence::Conclusive, side)),
-        // The sizes of what it sends were chosen by the end that asks.
-        downloads.then(|| tell("rc4-upload", Confidence::Strong, side.other())),
-        blocks.map(|sure| {
-            let evidence = tell("rc4-blocks", sure, side);
-            // Who asks for them answers for them, too; who only gets them does not.
-            if other.looks_like_asking() {
-                evidence.of_both()
-            } else {
-                evidence
-            }
-        }),
+        // How much it sends was chosen by the end that asks: what it began with was not.
+        (downloads && exchanged).then(|| tell("rc4-upload", Confidence::Strong, side.other())),
+        blocks.map(|sure| tell("rc4-blocks", sure, side)),
+        // Who asks for them answers for them, too; who only gets them does not.
+        blocks
+            .filter(|_| other.looks_like_asking())
+            .map(|sure| tell("rc4-blocks", sure, side.other())),
     ]
 }
 
@@ -342,6 +360,7 @@ mod tests {
                 end,
                 &content(n as u64 + 1, *len),
                 *len as u32,
+                false,
                 &Options::default(),
             );
         }
@@ -413,7 +432,12 @@ mod tests {
     fn requests_bring_blocks_where_they_are_seen() {
         let own = after(&[17, 34, 136].repeat(8), noise);
         for (came, expected) in [(0, true), (1, false), (67, false), (68, true)] {
-            let told = inspect(&[own, after(&vec![1448; came], noise)], Side::Originator, true);
+            let told = inspect(
+                &[own, after(&vec![1448; came], noise)],
+                Side::Originator,
+                true,
+                true,
+            );
             let told = told[0].is_some_and(|evidence| evidence.rule == "rc4-requests");
             assert_eq!(told, expected, "{came}");
         }
@@ -427,7 +451,7 @@ mod tests {
             ("no ends of blocks", vec![1448; 500], false),
             ("TLS records", blocks(40, 16_406), false),
         ] {
-            let told = inspect(&[own, after(&came, noise)], Side::Originator, true)[0];
+            let told = inspect(&[own, after(&came, noise)], Side::Originator, true, true)[0];
             assert_eq!(told.is_some(), expected, "{name}");
         }
     }

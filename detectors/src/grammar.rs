@@ -62,7 +62,7 @@ pub(crate) fn of_start(bytes: &[u8]) -> Protocol {
         Protocol::Sealed
     } else if is_http_request(bytes) || bytes.starts_with(b"HTTP/1.") {
         Protocol::Http
-    } else if MAGICS.iter().any(|magic| bytes.starts_with(magic)) || is_smb(bytes) {
+    } else if MAGICS.iter().any(|magic| bytes.starts_with(magic)) || is_smb(bytes) || is_mqtt(bytes) {
         Protocol::Binary
     } else if is_text(bytes) {
         Protocol::Text
@@ -88,6 +88,16 @@ pub(crate) fn is_tls_data(bytes: &[u8]) -> bool {
 /// NetBIOS session header and `\xffSMB` or `\xfeSMB`.
 fn is_smb(bytes: &[u8]) -> bool {
     matches!(bytes, [0, _, _, _, 0xFD..=0xFF, b'S', b'M', b'B', ..])
+}
+
+/// The first packet of a client (MQTT 3.1.1 section 3.1): a length of one to four bytes, and the protocol's name.
+fn is_mqtt(bytes: &[u8]) -> bool {
+    let Some((0x10, rest)) = bytes.split_first() else {
+        return false;
+    };
+    let length = rest.iter().take(4).take_while(|byte| **byte >= 0x80).count() + 1;
+    let name = rest.get(length..).unwrap_or(&[]);
+    name.starts_with(b"\0\x04MQTT") || name.starts_with(b"\0\x06MQIsdp")
 }
 
 /// Commands such as `USER` and greetings such as `220 ` are shorter than 16 bytes only with their line end.
@@ -132,6 +142,7 @@ mod tests {
                 &b"\x16\x03\x01\x02\x00\x01\x00"[..],
                 Protocol::Sealed,
             ),
+            ("message broker", b"\x10\x8d\x01\0\x04MQTT\x04", Protocol::Binary),
             ("application data", b"\x17\x03\x03\x00\x45", Protocol::Sealed),
             ("impossible record", b"\x17\x03\x03\xff\xff", Protocol::Unknown),
             ("ssh", b"SSH-2.0-OpenSSH_9.2", Protocol::Sealed),

@@ -12,8 +12,9 @@
 //! | `torrent-file` | a body that is a torrent file, or its beginning | weak |
 //! | `user-agent` | the name of a client | weak |
 //!
-//! An answer is conclusive only where a tracker was asked: the last part of the path is short, a program or holds `announce`;
-//! one request was open; and the answer's head is not that of a file (`Last-Modified`, `ETag`, `Accept-Ranges`).
+//! An answer is conclusive only where a tracker was asked: the path holds `announce` or `tracker`, or its last part is a program
+//! or at most three letters; one request was open; and the answer's head is not that of a file (two of `Last-Modified`,
+//! `ETag`, `Accept-Ranges`).
 //! Only the request line counts: a page, a body or a referrer that quotes a tracker's URL is nothing. Where the head shows a
 //! browser, which fetches whatever address a page names, or a proxy, which passes on what others ask, an announce and a web
 //! seed are strong only. Bodies that are compressed or chunked are not read. The URL may be absolute (through a proxy).
@@ -45,7 +46,7 @@ pub(crate) enum Asked {
 /// Headers, in lower case with the colon, of those who fetch what a page names and of proxies.
 const FOREIGN_HEADERS: [&[u8]; 4] = [b"referer:", b"via:", b"forwarded:", b"x-forwarded-for:"];
 
-/// Headers of answers that are files.
+/// Headers of which answers that are files have two at least.
 const FILE_HEADERS: [&[u8]; 3] = [b"last-modified:", b"etag:", b"accept-ranges:"];
 
 /// Whether a request is made for others. Browsers send the languages of their user; the HTTP libraries of some clients send `*`.
@@ -57,10 +58,14 @@ fn is_for_others(head: &[u8]) -> bool {
     FOREIGN_HEADERS.iter().any(|name| header(head, name).is_some()) || browses()
 }
 
-/// Whether the last part of a path is one of a tracker's: it holds `announce`, is empty or a letter, or a program.
+/// Whether a path is one of a tracker's: it names it, or its last part is a program or has three letters at most.
 fn names_a_tracker(path: &[u8]) -> bool {
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-    name.len() <= 1 || name.ends_with(b".php") || memmem::find(path, b"announce").is_some()
+    let named = |word: &[u8]| {
+        path.windows(word.len())
+            .any(|part| part.eq_ignore_ascii_case(word))
+    };
+    name.len() <= 3 || name.ends_with(b".php") || named(b"announce") || named(b"tracker")
 }
 
 /// Reads a request that begins with `bytes`: what it asks, and its evidence. `None` until its head is whole, unless `cut`
@@ -219,7 +224,11 @@ pub(crate) fn answer(bytes: &[u8], speaker: Side, asked: Asked, findings: &mut F
     });
     let (rule, is_certain) = if interval && peers {
         // A file that somebody has put there is none.
-        let is_file = FILE_HEADERS.iter().any(|name| header(head, name).is_some());
+        let is_file = FILE_HEADERS
+            .iter()
+            .filter(|name| header(head, name).is_some())
+            .count()
+            >= 2;
         (
             "answer",
             matches!(asked, Asked::Announce | Asked::Unseen) && !is_file,

@@ -71,6 +71,7 @@ mod udp_tracker;
 mod utp;
 mod utp_connection;
 mod vuze_dht;
+mod windows;
 mod wire;
 
 pub use datagram::UdpDatagram;

@@ -24,6 +24,7 @@ use crate::recorded;
 use crate::reported::Reported;
 use crate::socks::{self, Negotiation};
 use crate::stream::{Direction, Flights};
+use crate::windows::{self, Windows};
 use crate::wire::holds_pair;
 use crate::{
     Class, Confidence, Endpoint, Ends, Evidence, Findings, Options, Progress, Side, StreamBuffers, Technique,
@@ -116,6 +117,8 @@ pub struct TcpInspector {
     sizes: [Sizes; 2],
     /// Ends that the other end lets send less than a segment during the exchange of keys: it chooses the sizes.
     cramped: Ends,
+    /// What lets each end send.
+    windows: [Windows; 2],
     /// By how many bits the windows of each end are shifted, where it is known.
     scales: [Option<u8>; 2],
     flights: Flights,
@@ -132,8 +135,9 @@ pub struct TcpInspector {
     lent: bool,
     /// Whether the beginning needs no more reading.
     begun: bool,
-    /// Whether the exchange of keys is judged.
+    /// Whether the exchange of keys is judged, and whether it looks like one.
     judged: bool,
+    exchanged: bool,
     /// The other product that uses the framing.
     product: Option<Class>,
     /// Ends whose handshake was seen.
@@ -213,7 +217,9 @@ impl TcpInspector {
             } else {
                 segment.payload
             };
-            self.sizes(side).segment(top, sample, segment.wire_len, options);
+            let forced = side.pick(&mut self.windows).end_at(top);
+            self.sizes(side)
+                .segment(top, sample, segment.wire_len, forced, options);
         }
         if let Some(buffers) = buffers.as_deref() {
             if added.ordered > 0 {
@@ -256,6 +262,9 @@ impl TcpInspector {
 
     /// Takes in the window scale that a SYN names. Where one of both does not, none is scaled.
     fn scale(&mut self, side: Side, named: Option<u8>) {
+        if self.direction(side).spoke() {
+            return;
+        }
         match named {
             None => self.scales = [Some(0); 2],
             Some(scale) => {
@@ -271,13 +280,14 @@ impl TcpInspector {
         let Some(acknowledged) = self.direction(sender).offset(acknowledged).filter(|_| window > 0) else {
             return;
         };
+        sender.pick(&mut self.windows).open(acknowledged, window);
         if self.sizes(sender).heeds_windows() {
-            self.sizes(sender).grant(acknowledged, window, scale);
+            self.sizes(sender).grant(acknowledged, window);
         }
         if let Some(scale) = scale
             && self.exchanges_keys()
-            && entropy::is_narrow(
-                entropy::edge(acknowledged, window, scale).wrapping_sub(self.direction(sender).top()),
+            && windows::is_narrow(
+                windows::edge(acknowledged, window, scale).wrapping_sub(self.direction(sender).top()),
             )
         {
             self.cramped = self.cramped.union(Ends::only(sender));
@@ -582,7 +592,8 @@ impl TcpInspector {
         if self.is_greeted() || self.plain || structured || self.protocol != Protocol::Unknown {
             return;
         }
-        for evidence in entropy::inspect(&self.sizes, side, self.is_conversation())
+        let exchanged = self.exchanged && !self.cramped.contains(side.other());
+        for evidence in entropy::inspect(&self.sizes, side, self.is_conversation(), exchanged)
             .into_iter()
             .flatten()
         {

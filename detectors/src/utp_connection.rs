@@ -163,7 +163,7 @@ pub(crate) struct Seen {
     /// Hash of the initiator's public key, with `encrypted`.
     pub(crate) key: Option<NonZeroU64>,
     /// What the sizes of the packets say.
-    pub(crate) sizes: [Option<Evidence>; 4],
+    pub(crate) sizes: [Option<Evidence>; 5],
     /// Packets that belong to the connection, this one included.
     pub(crate) packets: u8,
 }
@@ -241,7 +241,7 @@ impl Connections {
                 Follows::Next => {}
             }
             own.follow(packet.payload, packet.payload_len, options);
-            seen.sizes = entropy::inspect(&self.sizes, from, true);
+            seen.sizes = entropy::inspect(&self.sizes, from, true, true);
         }
         seen
     }

@@ -8,8 +8,8 @@ pub const TCP_IDLE_MICROS: u64 = 600_000_000;
 /// A TCP flow that carried no payload and has no complete handshake: scans and floods. Clients repeat an
 /// unanswered SYN after 1, 3, 7 and 15 s.
 pub const TCP_HALF_OPEN_MICROS: u64 = 20_000_000;
-/// A TCP flow after a reset that the other end goes along with, or both FINs; long enough for stragglers, which would make
-/// a flow of their own.
+/// A TCP flow after both FINs, or a reset while its ends are not proven; long enough for stragglers, which would make a flow
+/// of their own. After a reset on a proven flow, which the other end may have ignored, the flow is only the first to give way.
 pub const TCP_CLOSED_MICROS: u64 = 10_000_000;
 /// The shortest of these: a flow that was silent for less is alive.
 pub const SHORTEST_IDLE_MICROS: u64 = TCP_CLOSED_MICROS;

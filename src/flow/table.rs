@@ -101,7 +101,7 @@ impl Flow {
         let is_tcp = self.key.transport() == Transport::Tcp;
         let class = if self.watch.is_some() {
             0
-        } else if one_way || (is_tcp && (self.tcp.half_open() || self.tcp.closed())) {
+        } else if one_way || (is_tcp && (self.tcp.half_open() || self.tcp.closed() || self.tcp.was_reset())) {
             3
         } else if self.stage == Stage::Settled {
             2
@@ -429,7 +429,7 @@ mod tests {
     fn a_flow_is_small() {
         assert_eq!(size_of::<Flow>(), 128);
         assert_eq!(size_of::<Indexed>(), 8);
-        assert!(size_of::<TcpInspector>() <= 400, "{}", size_of::<TcpInspector>());
+        assert!(size_of::<TcpInspector>() <= 448, "{}", size_of::<TcpInspector>());
         assert!(size_of::<UdpInspector>() <= 800, "{}", size_of::<UdpInspector>());
     }
 }

@@ -19,7 +19,7 @@ const ACK: u8 = 16;
 struct Sent {
     /// Sequence number of its SYN.
     initial: u32,
-    /// First sequence number that is not acknowledged: when both ends are proven, what the other end acknowledged last.
+    /// First sequence number that is not acknowledged.
     first: u32,
     /// The sequence number behind the last one: when both ends are proven, that of a SYN that came since.
     next: u32,
@@ -62,8 +62,7 @@ impl Sent {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TcpState {
     sides: [Sent; 2],
-    /// The end whose reset the other one has not contradicted.
-    reset: Option<Side>,
+    reset: bool,
     payload: bool,
     /// Who has asked for a new connection on the ports of this one, and with which window scale.
     reopening: Option<Side>,
@@ -102,7 +101,7 @@ impl TcpState {
         };
         Self {
             sides: [nothing; 2],
-            reset: None,
+            reset: false,
             payload: false,
             reopening: None,
             reopening_scale: UNSCALED,
@@ -115,15 +114,10 @@ impl TcpState {
         } = *segment;
         let (syn, fin) = (segment.flags & SYN, segment.flags & FIN);
         if segment.flags & RST != 0 {
-            // Its numbers are copied from the segment that it refuses, so they prove nothing. With any other than the one
-            // that the other end waits for, that end goes on (RFC 5961 section 3.2).
-            let sent = &self.sides[from.index()];
-            if !sent.seen || self.half_open() || sequence == sent.first {
-                self.reset = Some(from);
-            }
+            // Its numbers are copied from the segment that it refuses, so they prove nothing.
+            self.reset = true;
             return;
         }
-        self.reset = self.reset.filter(|side| *side == from);
         self.payload |= wire_len > 0;
         let proven = self.proven() == Ends::BOTH;
         let [originator, responder] = &mut self.sides;
@@ -134,9 +128,6 @@ impl TcpState {
         sender.flags |= fin;
         let scale = segment.window_scale.unwrap_or(UNSCALED);
         if proven {
-            if segment.flags & ACK != 0 {
-                receiver.first = segment.acknowledgement;
-            }
             if is_opening(segment) {
                 sender.next = sequence;
                 (self.reopening, self.reopening_scale) = (Some(from), scale);
@@ -166,9 +157,14 @@ impl TcpState {
             Ends::NONE
         }
     }
-    /// After a reset that the other end believes, or FIN of both ends.
+    /// After FIN of both ends, or a reset while none is proven. An end of a connection can send a reset that the other end ignores,
+    /// by a wrong checksum for one.
     pub(super) fn closed(&self) -> bool {
-        self.reset.is_some() || self.finished()
+        self.finished() || (self.reset && self.proven().is_empty())
+    }
+    /// After a reset, believed or not.
+    pub(super) fn was_reset(&self) -> bool {
+        self.reset
     }
     /// Both ends have said that they send no more.
     pub(super) fn finished(&self) -> bool {

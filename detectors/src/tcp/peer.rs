@@ -233,6 +233,7 @@ impl TcpInspector {
             Exchange::Shape => self.flights.ended(4).is_some(),
         };
         if let Some((rule, confidence)) = mse::grade(found) {
+            self.exchanged = true;
             let mut evidence = Evidence::new(Technique::Mse, rule, confidence, first);
             // Who opens an exchange has a part in the answer, who only answers none in how it was asked.
             if found != Exchange::Flights([true, false]) {

@@ -7,7 +7,7 @@ use btblocker_detectors::{Progress, Technique, UdpInspector};
 #[test]
 fn the_state_of_a_flow_is_small() {
     assert!(
-        size_of::<UdpInspector>() <= 760,
+        size_of::<UdpInspector>() <= 768,
         "{} bytes",
         size_of::<UdpInspector>()
     );
