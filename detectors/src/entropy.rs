@@ -14,7 +14,7 @@
 //! make up a third of the ends, six at least, are beyond 50 bits and conclusive. Three of four samples of the
 //! content must look random, so that plaintext and structured streams are left to other rules.
 //! Who asks for blocks answers for them, too: `rc4-blocks` is told of the end that sends them, and of the other one when it sends
-//! requests, four at least. `rc4-upload` needs an exchange of keys in front.
+//! requests, three at least. `rc4-upload` needs an exchange of keys in front.
 //!
 //! A receiver can choose the sender's sizes by its windows: segments that end where a window does are not counted, and where
 //! windows end whole blocks behind a short segment half as often as blocks do, blocks are nothing. What came is what was
@@ -36,7 +36,7 @@ const LARGE_BYTES: u32 = 1_200;
 const SURE_REQUESTS: u16 = 20;
 const SURE_WITH_HAVES: u16 = 30;
 /// The least number of them that shows who wants blocks.
-const LEAST_REQUESTS: u16 = 4;
+const LEAST_REQUESTS: u16 = 3;
 /// Bytes of a `have` message: a downloader tells of a finished piece when it asks for the next.
 const HAVE_BYTES: u32 = 9;
 /// Bytes of a piece message with a whole block.

@@ -68,10 +68,10 @@ impl Record {
         self.verdict.map(|verdict| verdict.corroboration)
     }
 
-    /// Ends that two techniques point to: of whose conduct both give evidence, or one that looks at what an end encrypts,
-    /// which is its own, while the other looks at the other end.
+    /// Ends that two techniques point to: of whose conduct both give evidence, or one that looks at what an end encrypts or at
+    /// its part in a uTP connection, which is its own, while the other looks at the other end.
     fn agreed(&self) -> Ends {
-        const OWN: u32 = view(Technique::Mse) | view(Technique::Entropy);
+        const OWN: u32 = view(Technique::Mse) | view(Technique::Entropy) | view(Technique::Utp);
         let [originator, responder] = self.strong;
         let two = (originator | responder).count_ones() >= 2;
         let points = |views: u32| views.count_ones() >= 2 || (two && views & OWN != 0);
