@@ -245,20 +245,25 @@ impl FlowTable {
     pub fn touch(&mut self, at: Timestamp, packet: &PacketView<'_>) -> Option<Touched> {
         let (key, from_low) = FlowKey::of(packet);
         let tag = (self.hasher.flow(&key) >> 32) as u32;
-        let mut tcp = TcpState::new();
+        let mut known = None;
         if let Some(handle) = self.find(&key, tag) {
             let flow = self.flows.get_mut(handle)?;
             let from = flow.side(from_low);
             match flow.over(at, from, packet) {
                 None => return Some(flow.take_in(handle, at, from, packet)),
                 Some(Over::Expired) => self.counts.expired += 1,
-                Some(Over::Reused(state)) => (tcp, self.counts.reused) = (state, self.counts.reused + 1),
+                Some(Over::Reused(tcp)) => {
+                    self.counts.reused += 1;
+                    known = Some(tcp);
+                }
             }
             self.end(handle);
         }
         let handle = self.begin(at, key, tag, packet)?;
         let flow = self.flows.get_mut(handle)?;
-        flow.tcp = tcp;
+        if let Some(tcp) = known {
+            flow.tcp = tcp;
+        }
         let from = flow.side(from_low);
         Some(flow.take_in(handle, at, from, packet))
     }

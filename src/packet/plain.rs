@@ -68,25 +68,8 @@ fn transport(
     let transport = match protocol {
         ip::TCP => {
             let header = payload.first_chunk::<TCP_HEADER>()?;
-            let [
-                _,
-                _,
-                _,
-                _,
-                s0,
-                s1,
-                s2,
-                s3,
-                a0,
-                a1,
-                a2,
-                a3,
-                offset,
-                flags,
-                w0,
-                w1,
-                ..,
-            ] = *header;
+            let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, ..] = *header;
+            let [.., w0, w1, _, _, _, _] = *header;
             let header = usize::from(offset >> 4) * 4;
             if header < TCP_HEADER {
                 return None;
