@@ -25,7 +25,7 @@
 //! BitTorrent inside a length-preserving proxy is found, too. Cannot see: senders that coalesce everything.
 
 use crate::randomness::{SAMPLE_BYTES, least_sample, looks_random};
-use crate::windows::{self, MAX_SCALE};
+use crate::windows;
 use crate::{Confidence, Evidence, Options, Side, Technique};
 
 /// Bytes of a request message.
@@ -181,7 +181,7 @@ impl Sizes {
 
     /// Takes in that the receiver has everything before the offset `acknowledged` and opens a window. Who lets one block come
     /// after the other gets them from any sender.
-    pub(crate) fn grant(&mut self, acknowledged: u32, window: u16) {
+    pub(crate) fn grant(&mut self, acknowledged: u32, window: u16, scale: Option<u8>) {
         let behind = acknowledged.wrapping_sub(self.acknowledged);
         if behind < 1 << 31 {
             self.acknowledged = acknowledged;
@@ -191,9 +191,7 @@ impl Sizes {
             self.ends.iter().any(ahead)
         };
         if self.blocks > 0
-            && let Some(edge) = (0..=MAX_SCALE)
-                .map(|scale| windows::edge(acknowledged, window, scale))
-                .find(ends_block)
+            && let Some(edge) = windows::edges(acknowledged, window, scale).find(ends_block)
             && edge != self.edge
         {
             (self.granted, self.edge) = (self.granted.saturating_add(1), edge);

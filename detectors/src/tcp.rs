@@ -68,7 +68,8 @@ pub struct TcpSegment<'a> {
     pub acknowledgement: Option<u32>,
     /// Receive window as it stands in the header, without its scale (RFC 7323 section 2.2).
     pub window: u16,
-    /// Of a SYN with such an option: by how many bits the sender's later windows are shifted (RFC 7323 section 2.2).
+    /// Of a SYN with such an option: by how many bits the sender's later windows are shifted (RFC 7323 section 2.2), 0 to 14; more
+    /// when it had one, and which is not certain.
     pub window_scale: Option<u8>,
     /// Whether SYN is set.
     pub syn: bool,
@@ -217,7 +218,8 @@ impl TcpInspector {
             } else {
                 segment.payload
             };
-            let forced = side.pick(&mut self.windows).end_at(top);
+            let scale = *side.other().pick(&mut self.scales);
+            let forced = side.pick(&mut self.windows).end_at(top, scale);
             self.sizes(side)
                 .segment(top, sample, segment.wire_len, forced, options);
         }
@@ -267,9 +269,10 @@ impl TcpInspector {
         }
         match named {
             None => self.scales = [Some(0); 2],
-            Some(scale) => {
+            Some(scale @ 0..=windows::MAX_SCALE) => {
                 side.pick(&mut self.scales).get_or_insert(scale);
             }
+            Some(_) => {}
         }
     }
 
@@ -282,7 +285,7 @@ impl TcpInspector {
         };
         sender.pick(&mut self.windows).open(acknowledged, window);
         if self.sizes(sender).heeds_windows() {
-            self.sizes(sender).grant(acknowledged, window);
+            self.sizes(sender).grant(acknowledged, window, scale);
         }
         if let Some(scale) = scale
             && self.exchanges_keys()

@@ -1,8 +1,8 @@
 //! What a receiver lets its sender send (RFC 9293 section 3.8.6; scales: RFC 7323 section 2).
 //!
 //! A sender that always has more stops where the window of its receiver ends: then the receiver has chosen the size of the
-//! segment. The last windows are remembered with every scale they can have, as a scale is the receiver's word, too. Cannot
-//! see: windows among more than three others that reach the monitor and not the sender.
+//! segment. Where the scale is not known for certain, any is taken for it. Cannot see: windows among more than three others that
+//! reach the monitor and not the sender.
 
 /// Windows that are remembered.
 const WINDOWS: usize = 4;
@@ -32,13 +32,16 @@ impl Windows {
     }
 
     /// Whether one of them ends at the offset `end`.
-    pub(crate) fn end_at(&self, end: u32) -> bool {
+    pub(crate) fn end_at(&self, end: u32, scale: Option<u8>) -> bool {
         let mut windows = self.from.iter().zip(&self.sizes);
-        windows.any(|(from, size)| {
-            let room = end.wrapping_sub(*from);
-            *size > 0 && (0..=MAX_SCALE).any(|scale| u32::from(*size) << scale == room)
-        })
+        windows.any(|(from, size)| *size > 0 && edges(*from, *size, scale).any(|edge| edge == end))
     }
+}
+
+/// The offsets at which a window can end.
+pub(crate) fn edges(from: u32, size: u16, scale: Option<u8>) -> impl Iterator<Item = u32> {
+    let (least, most) = scale.map_or((0, MAX_SCALE), |scale| (scale, scale));
+    (least..=most).map(move |scale| edge(from, size, scale))
 }
 
 /// The offset at which a window ends.
@@ -56,22 +59,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_ends_by_any_scale() {
+    fn a_window_ends_by_its_scale_or_by_any() {
         let mut windows = Windows::default();
-        assert!(!windows.end_at(0));
+        assert!(!windows.end_at(0, None));
         windows.open(1_000, 51);
-        for (end, expected) in [
-            (1_051, true),
-            (1_102, true),
-            (1_000 + (51 << 14), true),
-            (1_068, false),
-            (1_000, false),
+        for (end, scale, expected) in [
+            (1_051, None, true),
+            (1_102, None, true),
+            (1_000 + (51 << 14), None, true),
+            (1_068, None, false),
+            (1_000, None, false),
+            (1_051, Some(0), true),
+            (1_051, Some(7), false),
+            (1_000 + (51 << 7), Some(7), true),
         ] {
-            assert_eq!(windows.end_at(end), expected, "{end}");
+            assert_eq!(windows.end_at(end, scale), expected, "{end}, {scale:?}");
         }
         for _ in 0..WINDOWS {
             windows.open(u32::MAX - 9, 17);
         }
-        assert!(windows.end_at(7) && !windows.end_at(1_051));
+        assert!(windows.end_at(7, None) && !windows.end_at(1_051, None));
     }
 }

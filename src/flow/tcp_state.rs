@@ -33,8 +33,9 @@ struct Sent {
     acknowledged: bool,
 }
 
-/// Stands for a SYN without window scale.
+/// Stand for a SYN without window scale, and for a scale that the other end has not certainly taken over.
 const UNSCALED: u8 = u8::MAX;
+const UNCERTAIN: u8 = u8::MAX - 1;
 
 impl Sent {
     fn extend(&mut self, sequence: u32, len: u32) {
@@ -134,7 +135,11 @@ impl TcpState {
             }
             return;
         }
-        if syn != 0 && !(sender.flags & SYN != 0 && sender.initial == sequence) {
+        let repeats = sender.flags & SYN != 0 && sender.initial == sequence;
+        if syn != 0 && repeats && sender.scale != scale {
+            sender.scale = UNCERTAIN;
+        }
+        if syn != 0 && !repeats {
             (sender.initial, sender.scale) = (sequence, scale);
             sender.flags |= SYN;
             (sender.first, sender.next, sender.seen) = (sequence, sequence, true);
@@ -146,7 +151,12 @@ impl TcpState {
             sender.extend(sequence, len);
         }
         if segment.flags & ACK != 0 {
+            let known = receiver.acknowledged;
             receiver.acknowledge(segment.acknowledgement);
+            // Of several SYNs the one that was answered counts.
+            if !known && segment.acknowledgement != receiver.initial.wrapping_add(1) {
+                receiver.scale = UNCERTAIN;
+            }
         }
     }
     /// Ends that take part for certain: both or none.
@@ -197,10 +207,14 @@ impl TcpState {
         (opening.first, opening.next, opening.seen) = (initial, initial.wrapping_add(1), true);
         Some(anew)
     }
-    /// The window scale that the SYN of one side named.
+    /// The window scale that the SYN of one side named; more than 14 when that is not certain.
     pub(super) fn window_scale(&self, side: Side) -> Option<u8> {
-        let scale = self.sides[side.index()].scale;
-        (scale != UNSCALED).then_some(scale)
+        let sent = &self.sides[side.index()];
+        match sent.scale {
+            _ if !sent.acknowledged => Some(UNCERTAIN),
+            UNSCALED => None,
+            scale => Some(scale),
+        }
     }
     /// Sequence number of the first payload byte of one side, when its SYN was seen.
     pub(super) fn beginning(&self, side: Side) -> Option<u32> {

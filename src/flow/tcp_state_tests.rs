@@ -247,3 +247,78 @@ fn what_counts_as_proof_is_bounded() {
     segments.push((R, 1, 3000 * 65_000, ACK, 1));
     assert_eq!(after(&segments).proven(), Ends::BOTH);
 }
+
+#[test]
+fn a_window_scale_is_known_when_its_syn_was_answered() {
+    type Headers = &'static [(Side, u32, u32, u8, Option<u8>)];
+    let rows: [(&str, Headers, [Option<u8>; 2]); 6] = [
+        (
+            "both",
+            &[
+                (O, 100, 0, SYN, Some(7)),
+                (R, 500, 101, SYN | ACK, Some(3)),
+                (O, 101, 501, ACK, None),
+            ],
+            [Some(7), Some(3)],
+        ),
+        (
+            "none",
+            &[
+                (O, 100, 0, SYN, None),
+                (R, 500, 101, SYN | ACK, Some(3)),
+                (O, 101, 501, ACK, None),
+            ],
+            [None, Some(3)],
+        ),
+        (
+            "repeated alike",
+            &[
+                (O, 100, 0, SYN, Some(7)),
+                (O, 100, 0, SYN, Some(7)),
+                (R, 500, 101, SYN | ACK, Some(3)),
+            ],
+            [Some(7), Some(u8::MAX)],
+        ),
+        (
+            "repeated with another",
+            &[
+                (O, 100, 0, SYN, Some(14)),
+                (O, 100, 0, SYN, Some(0)),
+                (R, 500, 101, SYN | ACK, Some(3)),
+            ],
+            [Some(u8::MAX), Some(u8::MAX)],
+        ),
+        (
+            "another attempt, not answered",
+            &[
+                (O, 100, 0, SYN, Some(0)),
+                (O, 900, 0, SYN, Some(14)),
+                (R, 500, 101, SYN | ACK, Some(3)),
+            ],
+            [Some(u8::MAX), Some(u8::MAX)],
+        ),
+        ("not answered", &[(O, 100, 0, SYN, Some(7))], [Some(u8::MAX); 2]),
+    ];
+    for (name, headers, expected) in rows {
+        let mut state = TcpState::new();
+        for (from, sequence, acknowledgement, flags, window_scale) in headers.iter().copied() {
+            let segment = TcpView {
+                sequence,
+                acknowledgement,
+                window: u16::MAX,
+                window_scale,
+                flags,
+                payload: &[],
+                wire_len: 0,
+            };
+            state.observe(from, &segment);
+        }
+        // Beyond the largest shift, all mean the same.
+        let known = |side| {
+            state
+                .window_scale(side)
+                .map(|scale| if scale > 14 { u8::MAX } else { scale })
+        };
+        assert_eq!([O, R].map(known), expected, "{name}");
+    }
+}
