@@ -312,7 +312,7 @@ fn what_is_held_of_a_host_is_explained() {
         wait_for("the client is banned", || explained()["state"] == "banned");
         let told = lab.say(&["explain", CLIENT]);
         for part in [
-            " s left: dht",
+            " s left: ",
             "judged BitTorrent: conclusive by itself",
             "Since the start: ",
         ] {
