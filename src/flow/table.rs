@@ -143,17 +143,16 @@ impl Flow {
         let TransportView::Tcp(segment) = &packet.transport else {
             return None;
         };
-        if !tcp_state::has_syn(segment) || self.tcp.repeats(from, segment.sequence) {
+        if !tcp_state::is_opening(segment) {
+            return self.tcp.reopened(from, segment);
+        }
+        if self.tcp.repeats(from, segment.sequence) {
             return None;
         }
         let silent = at.since(self.last_seen) > limits::REUSE_IDLE_MICROS;
         let restarted = self.tcp.half_open() && self.tcp.opened_by(from);
         let over = self.tcp.closed() || restarted || (silent && self.tcp.proven().is_empty());
-        if tcp_state::is_opening(segment) {
-            over.then(TcpState::new)
-        } else {
-            self.tcp.reopened(from, segment)
-        }
+        over.then(TcpState::new)
     }
 }
 

@@ -237,10 +237,16 @@ fn a_new_connection_on_a_live_one_begins_with_its_answer() {
     let ends = |from, to, number| tcp(from, to, number, FIN | ACK, 0);
     let reset = |number| tcp(1, 2, number, RST, 0);
     let rest = acknowledged(tcp(2, 1, 501, ACK, 9), 151);
-    let rows: [(&str, &[PacketView<'_>], u64); 7] = [
+    let rows: [(&str, &[PacketView<'_>], u64); 9] = [
         ("asked", &[asks], 0),
         ("asked and granted", &[asks, grants], 1),
         ("granted unasked", &[grants], 0),
+        (
+            "granted with an old number",
+            &[asks, acknowledged(open[1], 9_001)],
+            1,
+        ),
+        ("asked and granted once more", &[open[0], open[1]], 0),
         (
             "granted to another",
             &[asks, acknowledged(tcp(2, 1, 7_000, SYN | ACK, 0), 9_002)],

@@ -128,14 +128,14 @@ impl TcpState {
         };
         sender.flags |= fin;
         let scale = segment.window_scale.unwrap_or(UNSCALED);
+        let repeats = sender.flags & SYN != 0 && sender.initial == sequence;
         if proven {
-            if is_opening(segment) {
+            if is_opening(segment) && !repeats {
                 sender.next = sequence;
                 (self.reopening, self.reopening_scale) = (Some(from), scale);
             }
             return;
         }
-        let repeats = sender.flags & SYN != 0 && sender.initial == sequence;
         if syn != 0 && repeats && sender.scale != scale {
             sender.scale = UNCERTAIN;
         }
