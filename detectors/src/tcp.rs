@@ -166,7 +166,8 @@ impl TcpInspector {
         self.reported.clear();
     }
 
-    /// Shows one segment. `buffers` is `None` when they were released after [`Progress::Packets`], or
+    /// Shows one segment; one without payload says something when it has SYN, or while
+    /// [`TcpInspector::heeds_acknowledgements`]. `buffers` is `None` when they were released after [`Progress::Packets`], or
     /// when the owner has none to spare; recognition then works on single segments.
     pub fn segment(
         &mut self,
