@@ -470,6 +470,17 @@ fn the_windows_of_a_receiver_are_not_the_sizes_of_the_sender() {
             );
         }
     }
+    // Others that reach only the monitor do not hide them.
+    let mut shown = Shown::from_start();
+    shown.says(A, &noise(1, 96)).says(B, &noise(2, 500));
+    for block in 0..14 {
+        for window in [16_397, 900, 800, 700, 600] {
+            shown.lets(A, b"", window);
+        }
+        shown.says_in(B, &noise(3 + block, 16_397), 1448);
+    }
+    let conclusive = shown.told.iter().any(|e| e.confidence == Confidence::Conclusive);
+    assert!(!conclusive, "{:?}", shown.told());
     // Nor are those of a server whose answers have the size that was asked for, when its beginning was not seen.
     let mut shown = Shown::mid_stream();
     shown.says(A, &noise(1, 5_000)).says(B, &noise(2, 5_000));

@@ -251,7 +251,7 @@ fn what_counts_as_proof_is_bounded() {
 #[test]
 fn a_window_scale_is_known_when_its_syn_was_answered() {
     type Headers = &'static [(Side, u32, u32, u8, Option<u8>)];
-    let rows: [(&str, Headers, [Option<u8>; 2]); 6] = [
+    let rows: [(&str, Headers, [Option<u8>; 2]); 7] = [
         (
             "both",
             &[
@@ -297,6 +297,17 @@ fn a_window_scale_is_known_when_its_syn_was_answered() {
             ],
             [Some(u8::MAX), Some(u8::MAX)],
         ),
+        (
+            "another attempt, of which what follows is acknowledged",
+            &[
+                (O, 100, 0, SYN, Some(0)),
+                (O, 50, 0, SYN, Some(14)),
+                (R, 500, 101, SYN | ACK, Some(3)),
+                (O, 101, 501, ACK, None),
+                (R, 501, 111, ACK, None),
+            ],
+            [Some(u8::MAX), Some(3)],
+        ),
         ("not answered", &[(O, 100, 0, SYN, Some(7))], [Some(u8::MAX); 2]),
     ];
     for (name, headers, expected) in rows {
@@ -309,7 +320,7 @@ fn a_window_scale_is_known_when_its_syn_was_answered() {
                 window_scale,
                 flags,
                 payload: &[],
-                wire_len: 0,
+                wire_len: if flags == ACK { 10 } else { 0 },
             };
             state.observe(from, &segment);
         }
