@@ -14,7 +14,7 @@
 //! make up a third of the ends, six at least, are beyond 50 bits and conclusive. Three of four samples of the
 //! content must look random, so that plaintext and structured streams are left to other rules.
 //! Who asks for blocks answers for them, too: `rc4-blocks` is told of the end that sends them, and of the other one when it sends
-//! requests, three at least. `rc4-upload` needs an exchange of keys in front.
+//! requests, three at least.
 //!
 //! A receiver can choose the sender's sizes by its windows: segments that end where a window does are not counted, and where
 //! windows end whole blocks behind a short segment half as often as blocks do, blocks are nothing. What came is what was
@@ -30,8 +30,6 @@ use crate::{Confidence, Evidence, Options, Side, Technique};
 
 /// Bytes of a request message.
 const REQUEST_BYTES: u32 = 17;
-/// Bytes of a segment that is too large for requests.
-const LARGE_BYTES: u32 = 1_200;
 /// Segments of requests alone, and with `have` messages, that no chance brings forth.
 const SURE_REQUESTS: u16 = 20;
 const SURE_WITH_HAVES: u16 = 30;
@@ -123,7 +121,7 @@ impl Sizes {
         self.repeated = self
             .repeated
             .saturating_add(u16::from(repeats && !gap && !forced));
-        if wire_len > REQUEST_BYTES - 1 && wire_len < LARGE_BYTES && !gap && !repeats && !forced {
+        if wire_len > REQUEST_BYTES - 1 && wire_len < windows::SEGMENT_BYTES && !gap && !repeats && !forced {
             self.small = self.small.saturating_add(1);
             let haves = (0..=2).find(|haves| {
                 let requests = wire_len.saturating_sub(HAVE_BYTES * haves);
@@ -219,6 +217,11 @@ impl Sizes {
         if let Some(newest) = self.ends.first_mut() {
             *newest = end;
         }
+    }
+
+    /// Whether the size of a segment counts for anything.
+    pub(crate) fn counts(&self, wire_len: u32) -> bool {
+        wire_len < windows::SEGMENT_BYTES || self.is_short(wire_len)
     }
 
     /// Whether a segment is shorter than a full one.

@@ -220,7 +220,8 @@ impl TcpInspector {
                 segment.payload
             };
             let scale = *side.other().pick(&mut self.scales);
-            let forced = side.pick(&mut self.windows).end_at(top, scale);
+            let forced =
+                self.sizes(side).counts(segment.wire_len) && side.pick(&mut self.windows).end_at(top, scale);
             self.sizes(side)
                 .segment(top, sample, segment.wire_len, forced, options);
         }

@@ -8,8 +8,8 @@
 const WINDOWS: usize = 4;
 /// Largest shift of a window (RFC 7323 section 2.3).
 pub(crate) const MAX_SCALE: u8 = 14;
-/// Room for less than a segment.
-const NARROW_BYTES: u32 = 1_200;
+/// Bytes from which on a segment may be a full one: what is shorter ends a message, or a window.
+pub(crate) const SEGMENT_BYTES: u32 = 1_200;
 
 /// The newest windows for one direction, by offsets in its stream.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,14 +44,14 @@ pub(crate) fn edges(from: u32, size: u16, scale: Option<u8>) -> impl Iterator<It
     (least..=most).map(move |scale| edge(from, size, scale))
 }
 
-/// The offset at which a window ends.
+/// The offset at which a window of a `scale` up to [`MAX_SCALE`] ends.
 pub(crate) fn edge(from: u32, size: u16, scale: u8) -> u32 {
-    from.wrapping_add(u32::from(size) << scale.min(MAX_SCALE))
+    from.wrapping_add(u32::from(size) << scale)
 }
 
 /// Whether so many bytes are room for less than a segment.
 pub(crate) fn is_narrow(bytes: u32) -> bool {
-    (1..NARROW_BYTES).contains(&bytes)
+    (1..SEGMENT_BYTES).contains(&bytes)
 }
 
 #[cfg(test)]

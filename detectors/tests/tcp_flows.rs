@@ -45,15 +45,9 @@ impl Shown {
     }
     fn segment(&mut self, from: Side, sequence: u32, syn: bool, payload: &[u8]) {
         self.show(&TcpSegment {
-            from,
-            at: Timestamp(0),
             sequence,
-            acknowledgement: None,
-            window: u16::MAX,
-            window_scale: None,
             syn,
-            payload,
-            wire_len: payload.len() as u32,
+            ..segment(from, payload)
         });
     }
     fn show(&mut self, segment: &TcpSegment<'_>) {
@@ -67,28 +61,27 @@ impl Shown {
         }
         self.told.extend(findings.evidence());
     }
-    /// The next bytes of one side in one segment.
-    fn says(&mut self, from: Side, payload: &[u8]) -> &mut Self {
+    /// The sequence number of the next bytes of one side, which are these.
+    fn advance(&mut self, from: Side, payload: &[u8]) -> u32 {
         let sequence = self.next[from.index()];
         self.next[from.index()] = sequence.wrapping_add(payload.len() as u32);
+        sequence
+    }
+    /// The next bytes of one side in one segment.
+    fn says(&mut self, from: Side, payload: &[u8]) -> &mut Self {
+        let sequence = self.advance(from, payload);
         self.segment(from, sequence, false, payload);
         self
     }
     /// The next bytes of one side in one segment, of which the capture holds `snap` bytes and which acknowledges
     /// the other side's `acknowledgement` bytes.
     fn says_cut(&mut self, from: Side, payload: &[u8], snap: usize, acknowledgement: u32) -> &mut Self {
-        let sequence = self.next[from.index()];
-        self.next[from.index()] = sequence.wrapping_add(payload.len() as u32);
+        let sequence = self.advance(from, payload);
         self.show(&TcpSegment {
-            from,
-            at: Timestamp(0),
             sequence,
             acknowledgement: Some(acknowledgement),
-            window: u16::MAX,
-            window_scale: None,
-            syn: false,
             payload: &payload[..snap.min(payload.len())],
-            wire_len: payload.len() as u32,
+            ..segment(from, payload)
         });
         self
     }
@@ -101,18 +94,12 @@ impl Shown {
     }
     /// The next bytes of one side, which acknowledges all that the other has sent and lets `window` bytes more come.
     fn lets(&mut self, from: Side, payload: &[u8], window: u16) -> &mut Self {
-        let sequence = self.next[from.index()];
-        self.next[from.index()] = sequence.wrapping_add(payload.len() as u32);
+        let sequence = self.advance(from, payload);
         self.show(&TcpSegment {
-            from,
-            at: Timestamp(0),
             sequence,
             acknowledgement: Some(self.next[from.other().index()]),
             window,
-            window_scale: None,
-            syn: false,
-            payload,
-            wire_len: payload.len() as u32,
+            ..segment(from, payload)
         });
         self
     }
@@ -121,6 +108,21 @@ impl Shown {
             .iter()
             .map(|e| (e.technique.name(), e.rule, e.confidence.name(), e.speaker.index()))
             .collect()
+    }
+}
+
+/// A segment with a payload and nothing else.
+fn segment(from: Side, payload: &[u8]) -> TcpSegment<'_> {
+    TcpSegment {
+        from,
+        at: Timestamp(0),
+        sequence: 0,
+        acknowledgement: None,
+        window: u16::MAX,
+        window_scale: None,
+        syn: false,
+        payload,
+        wire_len: payload.len() as u32,
     }
 }
 

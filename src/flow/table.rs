@@ -101,7 +101,7 @@ impl Flow {
         let is_tcp = self.key.transport() == Transport::Tcp;
         let class = if self.watch.is_some() {
             0
-        } else if one_way || (is_tcp && (self.tcp.half_open() || self.tcp.closed() || self.tcp.was_reset())) {
+        } else if one_way || (is_tcp && (self.tcp.half_open() || self.tcp.may_be_over())) {
             3
         } else if self.stage == Stage::Settled {
             2

@@ -172,9 +172,9 @@ impl TcpState {
     pub(super) fn closed(&self) -> bool {
         self.finished() || (self.reset && self.proven().is_empty())
     }
-    /// After a reset, believed or not.
-    pub(super) fn was_reset(&self) -> bool {
-        self.reset
+    /// The same with a reset, believed or not.
+    pub(super) fn may_be_over(&self) -> bool {
+        self.finished() || self.reset
     }
     /// Both ends have said that they send no more.
     pub(super) fn finished(&self) -> bool {

@@ -1,5 +1,5 @@
-//! Proof, closing and half-open, one table each. A row is a list of segments: sender, sequence, acknowledgement,
-//! flags, payload length.
+//! Proof, closing and half-open, and window scales, one table each. A row is a list of segments: sender, sequence,
+//! acknowledgement, flags, payload length; of window scales with the scale instead of the length.
 
 use super::tcp_state::TcpState;
 use crate::packet::TcpView;
@@ -14,19 +14,22 @@ const R: Side = Side::Responder;
 
 type Segment = (Side, u32, u32, u8, u32);
 
+fn view(sequence: u32, acknowledgement: u32, flags: u8, wire_len: u32) -> TcpView<'static> {
+    TcpView {
+        sequence,
+        acknowledgement,
+        window: u16::MAX,
+        window_scale: None,
+        flags,
+        payload: &[],
+        wire_len,
+    }
+}
+
 fn after(segments: &[Segment]) -> TcpState {
     let mut state = TcpState::new();
     for (from, sequence, acknowledgement, flags, wire_len) in segments.iter().copied() {
-        let segment = TcpView {
-            sequence,
-            acknowledgement,
-            window: u16::MAX,
-            window_scale: None,
-            flags,
-            payload: &[],
-            wire_len,
-        };
-        state.observe(from, &segment);
+        state.observe(from, &view(sequence, acknowledgement, flags, wire_len));
     }
     state
 }
@@ -314,13 +317,13 @@ fn a_window_scale_is_known_when_its_syn_was_answered() {
         let mut state = TcpState::new();
         for (from, sequence, acknowledgement, flags, window_scale) in headers.iter().copied() {
             let segment = TcpView {
-                sequence,
-                acknowledgement,
-                window: u16::MAX,
                 window_scale,
-                flags,
-                payload: &[],
-                wire_len: if flags == ACK { 10 } else { 0 },
+                ..view(
+                    sequence,
+                    acknowledgement,
+                    flags,
+                    if flags == ACK { 10 } else { 0 },
+                )
             };
             state.observe(from, &segment);
         }

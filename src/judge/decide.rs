@@ -72,17 +72,15 @@ impl Record {
     /// its part in a uTP connection, which is its own, while the other looks at the other end.
     fn agreed(&self) -> Ends {
         const OWN: u32 = view(Technique::Mse) | view(Technique::Entropy) | view(Technique::Utp);
-        let [originator, responder] = self.strong;
-        let two = (originator | responder).count_ones() >= 2;
-        let points = |views: u32| views.count_ones() >= 2 || (two && views & OWN != 0);
-        let only = |side, views| {
-            if points(views) {
-                Ends::only(side)
-            } else {
-                Ends::NONE
-            }
-        };
-        only(Side::Originator, originator).union(only(Side::Responder, responder))
+        let mut strong = self.strong;
+        let two = strong.iter().fold(0, |all, views| all | views).count_ones() >= 2;
+        let sides = [Side::Originator, Side::Responder].into_iter();
+        sides
+            .filter(|side| {
+                let views = *side.pick(&mut strong);
+                views.count_ones() >= 2 || (two && views & OWN != 0)
+            })
+            .fold(Ends::NONE, |ends, side| ends.union(Ends::only(side)))
     }
 
     /// Whether the evidence shows the end's own conduct: what others send to a host does not count against it.

@@ -305,6 +305,10 @@ fn game_servers_and_caches_are_no_trackers_and_no_peers() {
     world.flow_with(1, B, Transport::Udp, 25_565, &steps);
     let outcome = world.outcome();
     assert_eq!(outcome.banned, 0, "{outcome:?}");
+    assert!(
+        !outcome.told.iter().any(|told| told.contains("/error")),
+        "{outcome:?}"
+    );
     let connected = |transaction: u32| {
         let id = noise(transaction.into(), 8);
         (B, [&[0; 4][..], &transaction.to_be_bytes(), &id].concat())
